@@ -1,0 +1,117 @@
+"""OpenKimi: a local gateway that answers from documents longer than the model's window.
+
+Everything that is exported here is public and stable, for users and for authors of plugins.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from openkimi.contracts import (
+    CONTRACT_VERSION,
+    Backend,
+    Candidate,
+    ContextSampler,
+    Embedder,
+    Feature,
+    Generate,
+    Processor,
+    Retriever,
+    Synthesis,
+    Synthesizer,
+    Vectors,
+)
+from openkimi.documents import ANONYMOUS, Chunk, Document, DocumentInfo, DocumentState, Hit, Query
+from openkimi.errors import (
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    ConfigError,
+    ContextOverflow,
+    DocumentNotFound,
+    OpenKimiError,
+    PluginError,
+    RequestError,
+    StorageError,
+    UnsupportedParameter,
+    UpstreamError,
+)
+from openkimi.hookspecs import hookimpl
+from openkimi.messages import (
+    Delta,
+    FinishReason,
+    GenerateRequest,
+    ImagePart,
+    Message,
+    Part,
+    ResponseFormat,
+    TextPart,
+    TokenLogprob,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+    ToolChoice,
+    TopLogprob,
+    Usage,
+)
+from openkimi.providers import NoOptions, OpenContext, Provider
+from openkimi.secrets import Secret
+from openkimi.stopping import StopFilter
+
+__version__ = version("openkimi")
+
+__all__ = [
+    "ANONYMOUS",
+    "CONTRACT_VERSION",
+    "Backend",
+    "BackendError",
+    "BackendTimeout",
+    "BackendUnavailable",
+    "Candidate",
+    "Chunk",
+    "ConfigError",
+    "ContextOverflow",
+    "ContextSampler",
+    "Delta",
+    "Document",
+    "DocumentInfo",
+    "DocumentNotFound",
+    "DocumentState",
+    "Embedder",
+    "Feature",
+    "FinishReason",
+    "Generate",
+    "GenerateRequest",
+    "Hit",
+    "ImagePart",
+    "Message",
+    "NoOptions",
+    "OpenContext",
+    "OpenKimiError",
+    "Part",
+    "PluginError",
+    "Processor",
+    "Provider",
+    "Query",
+    "RequestError",
+    "ResponseFormat",
+    "Retriever",
+    "Secret",
+    "StopFilter",
+    "StorageError",
+    "Synthesis",
+    "Synthesizer",
+    "TextPart",
+    "TokenLogprob",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolChoice",
+    "TopLogprob",
+    "UnsupportedParameter",
+    "UpstreamError",
+    "Usage",
+    "Vectors",
+    "__version__",
+    "hookimpl",
+]

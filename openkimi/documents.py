@@ -1,0 +1,98 @@
+"""Documents, the chunks they are cut into, and what a search brings back."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+ANONYMOUS = "anonymous"
+"""The tenant of every request while API keys are off."""
+
+DocumentState = Literal["lexical", "ready"]
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """A text that is known by its content: the same text has the same ``id`` everywhere."""
+
+    id: str
+    text: str
+
+    @classmethod
+    def of(cls, text: str) -> Document:
+        """Make a document of a text; lone surrogates, which no encoding can store, become U+FFFD."""
+        try:
+            data = text.encode()
+        except UnicodeEncodeError:
+            data = text.encode("utf-8", "surrogatepass")
+            text = data.decode("utf-8", "replace")
+            data = text.encode()
+        return cls(id="doc_" + hashlib.sha256(data).hexdigest()[:32], text=text)
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A passage of a document.
+
+    ``text`` is ``document.text[start:end]``, offsets in characters. ``ordinal`` counts the document's
+    chunks from 0. ``headings`` is the path of headings above it, outermost first. ``density`` in [0, 1]
+    says how much information the passage adds; it ranks, it never hides. ``key`` is the same for the same
+    text under the same headings, cut by the same version of a processor, in whatever document it stands.
+    """
+
+    key: str
+    text: str
+    start: int
+    end: int
+    ordinal: int
+    headings: tuple[str, ...] = ()
+    density: float = 0.0
+
+    @staticmethod
+    def key_of(text: str, headings: tuple[str, ...], version: str) -> str:
+        """Hash what a chunk's vector depends on into 32 hexadecimal digits."""
+        parts = "\x1f".join((version, *headings, text))
+        return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk that a search found.
+
+    ``score`` orders the hits of one search, higher is better, and means nothing across searches.
+    ``lexical`` is the BM25 score and ``similarity`` the cosine, each where that side was searched.
+    """
+
+    document_id: str
+    chunk: Chunk
+    score: float
+    lexical: float | None = None
+    similarity: float | None = None
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """A search for ``text`` in the named documents of one tenant, for at most ``limit`` hits.
+
+    Hits with a cosine under ``similarity_threshold`` are dropped unless the lexical side found them.
+    """
+
+    text: str
+    document_ids: tuple[str, ...]
+    tenant: str = ANONYMOUS
+    limit: int = 64
+    similarity_threshold: float | None = None
+
+
+class DocumentInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the memory knows of a stored document.
+
+    ``state`` is ``lexical`` while vectors are missing, then ``ready``. ``fingerprint`` names the processor
+    that cut the chunks: other chunks are needed when it changes. ``characters`` and ``chunks`` are counts,
+    ``created`` is in seconds since the epoch.
+    """
+
+    id: str
+    state: DocumentState
+    fingerprint: str
+    characters: int
+    chunks: int
+    created: float
