@@ -70,7 +70,7 @@ def _explain(text: str, raw: Mapping[str, Any], where: str, known: list[str]) ->
         return f"{place}.{unknown['name']}: unknown option".removeprefix("the config.")
     reason = reason.replace("`", "")
     value = _value_at(raw, path)
-    shown = "" if value is None or ("got" in reason.lower() and isinstance(value, dict)) else f" ({value})"
+    shown = f" ({value})" if value is not None else ""
     return f"{place}: {reason[0].lower()}{reason[1:]}{shown}"
 
 
