@@ -1,0 +1,98 @@
+"""Opens components once, however many ask for them, and closes each when the last one lets go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+
+from openkimi.contracts import Embedder
+from openkimi.errors import PluginError
+from openkimi.providers import Provider, Role
+
+T = TypeVar("T")
+
+
+class Context:
+    """The :class:`openkimi.OpenContext` that a component is opened with."""
+
+    def __init__(self, embedder: Embedder | None = None) -> None:
+        self._embedder = embedder
+
+    @property
+    def embedder(self) -> Embedder:
+        """The configured embedder."""
+        if self._embedder is None:
+            raise PluginError("a backend or an embedder is opened before there is an embedder to use")
+        return self._embedder
+
+
+class _Handle:
+    """One open component: a task of its own enters and leaves its context manager."""
+
+    def __init__(self, manager: AbstractAsyncContextManager[Any]) -> None:
+        self.holders = 0
+        self._opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._release = asyncio.Event()
+        self._task = asyncio.create_task(self._live(manager))
+
+    async def component(self) -> Any:
+        return await asyncio.shield(self._opened)
+
+    async def close(self) -> None:
+        if not self._opened.done():
+            self._task.cancel()
+        self._release.set()
+        await asyncio.wait([self._task])
+        if self._opened.done() and not self._opened.cancelled():
+            self._opened.exception()
+        if not self._task.cancelled():
+            self._task.result()
+
+    async def _live(self, manager: AbstractAsyncContextManager[Any]) -> None:
+        entered = False
+        try:
+            async with manager as component:
+                entered = True
+                self._opened.set_result(component)
+                await self._release.wait()
+        except BaseException as error:
+            if entered:
+                raise
+            if isinstance(error, asyncio.CancelledError):
+                self._opened.cancel()
+                raise
+            self._opened.set_exception(error)
+
+
+class Components:
+    """The open components of one application, by role, kind and options."""
+
+    def __init__(self) -> None:
+        self._handles: list[tuple[tuple[object, ...], _Handle]] = []
+
+    @asynccontextmanager
+    async def use(
+        self, role: Role, provider: Provider[T], options: msgspec.Struct, embedder: Embedder | None = None
+    ) -> AsyncIterator[T]:
+        """Hold a component open: the first holder opens it, the last one closes it.
+
+        Raises:
+            Exception: whatever opening it raised, to each of those who wait for it.
+        """
+        key = (role, provider, options, id(embedder))
+        handle = next((handle for known, handle in self._handles if known == key), None)
+        if handle is None:
+            handle = _Handle(provider.open(options, Context(embedder)))
+            self._handles.append((key, handle))
+        handle.holders += 1
+        try:
+            yield await handle.component()
+        finally:
+            handle.holders -= 1
+            if not handle.holders:
+                self._handles.remove((key, handle))
+                await handle.close()

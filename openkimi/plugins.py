@@ -1,0 +1,190 @@
+"""Finds plugins, loads them without letting one break the others, and keeps what they offer."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+import msgspec
+import pluggy
+
+from openkimi import hookspecs
+from openkimi.errors import ConfigError, PluginError
+from openkimi.hookspecs import PROJECT
+from openkimi.options import suggest
+from openkimi.providers import ROLES, Provider, Role
+
+ENTRY_POINT_GROUP = "openkimi"
+
+HOOKS: dict[str, Role] = {f"register_{role}s": role for role in ROLES}
+"""Each hook's name with the role of the components that it offers."""
+
+SECTIONS: dict[Role, str] = {
+    "backend": "llm.type",
+    "embedder": "embedder.type",
+    "processor": "processor.type",
+    "retriever": "rag.type",
+    "sampler": "mpr.sampling",
+    "synthesizer": "mpr.synthesis",
+}
+"""The place in the config where each role's kind is chosen."""
+
+
+class PluginReport(msgspec.Struct, kw_only=True):
+    """What became of one plugin; ``kinds`` lists what it offers by role, ``reason`` says why it failed."""
+
+    name: str
+    module: str
+    distribution: str | None = None
+    version: str | None = None
+    state: Literal["loaded", "failed", "blocked"] = "loaded"
+    reason: str | None = None
+    hooks: list[str] = []
+    kinds: dict[Role, list[str]] = {}
+
+
+class Plugins:
+    """The plugins of one application with everything they offer."""
+
+    def __init__(self) -> None:
+        self.reports: list[PluginReport] = []
+        self._offers: dict[Role, dict[str, list[tuple[str, Provider[Any]]]]] = {role: {} for role in ROLES}
+
+    def providers(self, role: Role) -> list[Provider[Any]]:
+        """List what is offered for a role, by kind."""
+        return [
+            offers[0][1] for kind, offers in sorted(self._offers[role].items()) if offers[0][1].kind == kind
+        ]
+
+    def provider(self, role: Role, kind: str) -> Provider[Any]:
+        """Return the one provider of a kind or alias.
+
+        Raises:
+            PluginError: nobody offers the kind, or several plugins do.
+        """
+        offers = self._offers[role].get(kind, [])
+        if len(offers) == 1:
+            return offers[0][1]
+        if offers:
+            raise PluginError(self._clash(role, kind, [name for name, _ in offers]))
+        raise PluginError(self._missing(role, kind))
+
+    def offer(self, plugin: str, role: Role, provider: Provider[Any]) -> None:
+        """Enter a provider under its kind and its aliases."""
+        for name in (provider.kind, *provider.aliases):
+            self._offers[role].setdefault(name, []).append((plugin, provider))
+
+    def _clash(self, role: Role, kind: str, names: Sequence[str]) -> str:
+        return (
+            f"{SECTIONS[role]}: the kind '{kind}' is offered by the plugins {' and '.join(names)}; "
+            'name all but one of them in "plugins": {"block": [...]}'
+        )
+
+    def _missing(self, role: Role, kind: str) -> str:
+        known = sorted(self._offers[role])
+        failed = [f"{report.name} ({report.reason})" for report in self.reports if report.state == "failed"]
+        broken = f"; plugins that failed to load: {', '.join(failed)}" if failed else ""
+        return f"{SECTIONS[role]}: no plugin offers the {role} '{kind}'; {suggest(kind, known)}{broken}"
+
+
+def load_plugins(
+    load: Sequence[str] = (), block: Sequence[str] = (), plugins: Iterable[object] = ()
+) -> Plugins:
+    """Load the installed plugins, the modules named by ``load`` and the objects in ``plugins``.
+
+    Installed ones are loaded in the order of their names. One that fails is reported, not raised.
+
+    Raises:
+        ConfigError: a name in ``load`` is no module that can be found.
+    """
+    found = Plugins()
+    for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
+        _load_entry_point(found, entry_point, block)
+    for index, module in enumerate(load):
+        _load_module(found, module, block, where=f"plugins.load[{index}]")
+    for plugin in plugins:
+        name = getattr(plugin, "__name__", type(plugin).__name__)
+        _register(found, plugin, PluginReport(name=name, module=name))
+    return found
+
+
+def _load_entry_point(found: Plugins, entry_point: EntryPoint, block: Sequence[str]) -> None:
+    distribution = entry_point.dist
+    report = PluginReport(
+        name=entry_point.name,
+        module=entry_point.value,
+        distribution=distribution.name if distribution else None,
+        version=distribution.version if distribution else None,
+    )
+    _import(found, report, block)
+
+
+def _load_module(found: Plugins, module: str, block: Sequence[str], *, where: str) -> None:
+    if any(report.module == module for report in found.reports):
+        return
+    if not _exists(module):
+        raise ConfigError(f"{where}: no module named '{module}'; is its folder on PYTHONPATH?")
+    _import(found, PluginReport(name=module, module=module), block)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _import(found: Plugins, report: PluginReport, block: Sequence[str]) -> None:
+    if report.name in block or report.module in block:
+        report.state, report.reason = "blocked", "named in plugins.block"
+        found.reports.append(report)
+        return
+    try:
+        plugin = importlib.import_module(report.module)
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's module raises is its own failure
+        _fail(report, error)
+        found.reports.append(report)
+        return
+    _register(found, plugin, report)
+
+
+def _register(found: Plugins, plugin: object, report: PluginReport) -> None:
+    found.reports.append(report)
+    try:
+        offers = list(_offers(plugin, report))
+    except Exception as error:  # noqa: BLE001 - see above
+        _fail(report, error)
+        return
+    for role, provider in offers:
+        found.offer(report.name, role, provider)
+        report.kinds.setdefault(role, []).append(provider.kind)
+
+
+def _offers(plugin: object, report: PluginReport) -> Iterator[tuple[Role, Provider[Any]]]:
+    """Call each hook of one plugin by itself, so that its failure is its own."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, name=report.name)
+    for caller in manager.get_hookcallers(plugin) or ():
+        if caller.name not in HOOKS:
+            raise PluginError(f"'{caller.name}' is no hook; {suggest(caller.name, sorted(HOOKS))}")
+        report.hooks.append(caller.name)
+        for implementation in caller.get_hookimpls():
+            providers: Any = implementation.function()
+            for provider in providers or ():
+                yield HOOKS[caller.name], _checked(provider, caller.name)
+
+
+def _checked(provider: object, hook: str) -> Provider[Any]:
+    if not isinstance(provider, Provider):
+        raise PluginError(f"{hook} must return openkimi.Provider objects, not {type(provider).__name__}")
+    return provider
+
+
+def _fail(report: PluginReport, error: Exception) -> None:
+    report.state = "failed"
+    report.reason = " ".join(f"{type(error).__name__}: {error}".split())
+    report.kinds.clear()

@@ -1,0 +1,100 @@
+"""The core's own keys of config.json, section by section."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from openkimi.errors import ConfigError
+from openkimi.secrets import Secret
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options every section has in common: unknown ones are errors."""
+
+
+class LlmSection(Section, frozen=True, kw_only=True):
+    """Keys of ``llm`` that hold for every kind."""
+
+    context_length: Annotated[
+        int | None,
+        msgspec.Meta(ge=256, description="Tokens of prompt and answer together; null: the model's own."),
+    ] = None
+
+
+class RagSection(Section, frozen=True, kw_only=True):
+    """Keys of ``rag`` that hold for every kind."""
+
+    max_context_tokens: Annotated[
+        int | None,
+        msgspec.Meta(
+            ge=1, description="Most tokens of document text in a prompt; null: what suits the model."
+        ),
+    ] = None
+    top_k: Annotated[
+        int | None, msgspec.Meta(ge=1, description="The most passages in a prompt; null: as many as fit.")
+    ] = None
+    similarity_threshold: Annotated[
+        float | None,
+        msgspec.Meta(
+            ge=-1, le=1, description="Least cosine of a passage that shares no word with the question."
+        ),
+    ] = None
+
+
+class MprSection(Section, frozen=True, kw_only=True):
+    """How several reasoning paths are sampled and made into one answer."""
+
+    sampling: Annotated[str, msgspec.Meta(description="Picks each path's context.")] = "diversity"
+    synthesis: Annotated[str, msgspec.Meta(description="The kind of synthesizer that makes one answer.")] = (
+        "hierarchical"
+    )
+    gate: Annotated[
+        float | None,
+        msgspec.Meta(description="Reserved: skip further paths when the first is sure."),
+    ] = None
+    early_stop: Annotated[bool, msgspec.Meta(description="Reserved: stop once enough agree.")] = True
+
+
+class ServerSection(Section, frozen=True, kw_only=True):
+    """Where and how the gateway listens."""
+
+    host: Annotated[str, msgspec.Meta(description="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535, description="The port; 0 takes a free one.")] = 8000
+    api_keys: Annotated[
+        tuple[Secret, ...],
+        msgspec.Meta(description='Keys that may call /v1, best as {"$env": "NAME"}; none: anyone may.'),
+    ] = ()
+    max_body_size: Annotated[
+        int | str, msgspec.Meta(description="The largest request body, in bytes or like 64MiB.")
+    ] = "64MiB"
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest request body in bytes."""
+        return parse_size(self.max_body_size, where="server.max_body_size")
+
+
+class PluginsSection(Section, frozen=True, kw_only=True):
+    """Which plugins are loaded beside, or left out of, the installed ones."""
+
+    load: Annotated[
+        tuple[str, ...], msgspec.Meta(description="Modules to load beside the installed ones.")
+    ] = ()
+    block: Annotated[tuple[str, ...], msgspec.Meta(description="Plugins to leave out, by name.")] = ()
+
+
+def parse_size(size: int | str, *, where: str) -> int:
+    """Turn ``64MiB``, ``10 MB`` or a plain number into bytes.
+
+    Raises:
+        ConfigError: it is none of these, or not above zero.
+    """
+    match = re.fullmatch(r"(\d+)\s*([KMG]?i?B|)", str(size).strip(), re.IGNORECASE)
+    if match is None or not int(match[1]):
+        raise ConfigError(f"{where}: expected a size like 64MiB or a number of bytes, got {size!r}")
+    return int(match[1]) * _UNITS[match[2].upper()]
