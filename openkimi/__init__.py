@@ -22,6 +22,7 @@ from openkimi.contracts import (
     Vectors,
 )
 from openkimi.documents import ANONYMOUS, Chunk, Document, DocumentInfo, DocumentState, Hit, Query
+from openkimi.engine import KimiEngine
 from openkimi.errors import (
     BackendError,
     BackendTimeout,
@@ -84,6 +85,7 @@ __all__ = [
     "GenerateRequest",
     "Hit",
     "ImagePart",
+    "KimiEngine",
     "Message",
     "NoOptions",
     "OpenContext",

@@ -34,7 +34,7 @@ T = TypeVar("T")
 DEFAULT_KINDS: dict[str, str] = {"llm": "dummy", "embedder": "use", "processor": "entropy", "rag": "lancedb"}
 
 
-class _Raw(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RawConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file as it stands, before the kinds are known."""
 
     schema: Annotated[str | None, msgspec.Meta(description="The JSON Schema for editors.")] = msgspec.field(
@@ -109,7 +109,7 @@ def build_config(
         ConfigError: names the place of the first thing that is wrong, and what to do.
     """
     values = _inherited(_with_environment(raw, os.environ if environ is None else environ, ""))
-    core = convert_options(values, _Raw, where="")
+    core = convert_options(values, RawConfig, where="")
     parse_size(core.server.max_body_size, where="server.max_body_size")
     found = load_plugins(core.plugins.load, core.plugins.block, plugins)
     backend, llm = _choose(found, "backend", core.llm, LlmSection)

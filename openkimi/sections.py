@@ -21,8 +21,8 @@ class LlmSection(Section, frozen=True, kw_only=True):
     """Keys of ``llm`` that hold for every kind."""
 
     context_length: Annotated[
-        int | None,
-        msgspec.Meta(ge=256, description="Tokens of prompt and answer together; null: the model's own."),
+        Annotated[int, msgspec.Meta(ge=256)] | None,
+        msgspec.Meta(description="Tokens of prompt and answer together; null: the model's own."),
     ] = None
 
 
@@ -30,19 +30,16 @@ class RagSection(Section, frozen=True, kw_only=True):
     """Keys of ``rag`` that hold for every kind."""
 
     max_context_tokens: Annotated[
-        int | None,
-        msgspec.Meta(
-            ge=1, description="Most tokens of document text in a prompt; null: what suits the model."
-        ),
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        msgspec.Meta(description="Most tokens of document text in a prompt; null: what suits the model."),
     ] = None
     top_k: Annotated[
-        int | None, msgspec.Meta(ge=1, description="The most passages in a prompt; null: as many as fit.")
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        msgspec.Meta(description="The most passages in a prompt; null: as many as fit."),
     ] = None
     similarity_threshold: Annotated[
-        float | None,
-        msgspec.Meta(
-            ge=-1, le=1, description="Least cosine of a passage that shares no word with the question."
-        ),
+        Annotated[float, msgspec.Meta(ge=-1, le=1)] | None,
+        msgspec.Meta(description="Least cosine of a passage that shares no word with the question."),
     ] = None
 
 

@@ -1,0 +1,1 @@
+"""HTTP and OpenAI's wire formats over the engine, and nothing else."""

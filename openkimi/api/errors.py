@@ -1,0 +1,109 @@
+"""Errors as HTTP: the one place that turns exceptions into statuses and OpenAI's error shape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from openkimi.api.schemas import ErrorBody, ErrorDetail
+from openkimi.errors import (
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    DocumentNotFound,
+    OpenKimiError,
+    RequestError,
+    UpstreamError,
+)
+
+log = structlog.get_logger()
+
+_STATUSES: tuple[tuple[type[OpenKimiError], int], ...] = (
+    (DocumentNotFound, 404),
+    (RequestError, 400),
+    (BackendTimeout, 504),
+    (BackendUnavailable, 503),
+    (BackendError, 502),
+)
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+_RETRY_AFTER = 5.0
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """An exception as a client gets to see it; ``retry_after`` is in seconds."""
+
+    status: int
+    detail: ErrorDetail
+    retry_after: float | None = None
+    headers: dict[str, str] = {}
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Tell status and error body of any exception; one that nobody foresaw shows no details."""
+    if isinstance(error, UpstreamError):
+        status = _upstream_status(error.status)
+        return _failure(status, error.message, error.param, error.code, error.retry_after)
+    if isinstance(error, OpenKimiError):
+        status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+        param, code = getattr(error, "param", None), getattr(error, "code", None)
+        return _failure(status, error.message, param, code, getattr(error, "retry_after", None))
+    if isinstance(error, HTTPException):
+        failure = _failure(error.status_code, error.detail, None, None, None)
+        return msgspec.structs.replace(failure, headers=dict(error.headers or {}))
+    return _failure(500, "the gateway failed; its log has the details", None, "internal_error", None)
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer with an error; the exception handler of routers and applications."""
+    failure = failure_of(error)
+    log_failure(failure, error)
+    headers = dict(failure.headers)
+    if failure.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(failure.retry_after))
+    return Response(
+        msgspec.json.encode(ErrorBody(error=failure.detail)),
+        status_code=failure.status,
+        media_type="application/json",
+        headers=headers,
+    )
+
+
+def log_failure(failure: Failure, error: BaseException) -> None:
+    """Log what the operator has to know: a fault of the caller is no more than information."""
+    if failure.status < 500:
+        log.info(
+            "request_refused", status=failure.status, code=failure.detail.code, param=failure.detail.param
+        )
+    elif isinstance(error, OpenKimiError | HTTPException):
+        log.warning("request_failed", status=failure.status, error=type(error).__name__)
+        log.debug("request_failed_because", reason=str(error))
+    else:
+        log.error("request_failed", status=failure.status, exc_info=error)
+
+
+def _failure(
+    status: int, message: str, param: str | None, code: str | None, retry_after: float | None
+) -> Failure:
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    if status in {429, 503} and retry_after is None:
+        retry_after = _RETRY_AFTER
+    detail = ErrorDetail(message=message, type=kind, param=param, code=code or _CODES.get(status))
+    return Failure(status=status, detail=detail, retry_after=retry_after)
+
+
+def _upstream_status(status: int) -> int:
+    """Keep an upstream's meaning, except where it blames a caller for the gateway's own key."""
+    if status in {400, 404, 408, 413, 415, 422, 429, 503, 504}:
+        return status
+    return 502

@@ -1,0 +1,50 @@
+"""Gives every request an id: in its log lines and in the header ``X-Request-Id``."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger()
+
+_ACCEPTED = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+_DONE = "openkimi_request_id"
+
+
+class RequestIdMiddleware(ASGIMiddleware):
+    """Takes the caller's ``X-Request-Id`` or makes one, and logs the request when it is answered."""
+
+    scopes = (ScopeType.HTTP,)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Handle a request; does nothing when one outside of it has."""
+        if _DONE in scope["state"]:
+            await next_app(scope, receive, send)
+            return
+        request_id = scope["state"][_DONE] = _request_id(scope)
+        started, status = time.monotonic(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await next_app(scope, receive, send_with_id)
+            finally:
+                seconds = round(time.monotonic() - started, 3)
+                log.info("request", path=scope["path"], status=status, seconds=seconds)
+
+
+def _request_id(scope: Scope) -> str:
+    given = dict(scope["headers"]).get(b"x-request-id", b"")
+    return given.decode() if _ACCEPTED.fullmatch(given) else f"req_{secrets.token_hex(12)}"

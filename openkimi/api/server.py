@@ -1,0 +1,149 @@
+"""Starts the gateway: ``python -m openkimi.api.server --config config.json``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from typing import Any
+
+import click
+import msgspec
+import structlog
+import uvicorn
+
+from openkimi.api.app import create_app
+from openkimi.config import build_config, read_config
+from openkimi.engine import KimiEngine
+from openkimi.errors import ConfigError, OpenKimiError
+from openkimi.logs import LEVELS, configure_logging
+
+log = structlog.get_logger()
+
+_SETTINGS = "OPENKIMI_SERVER_SETTINGS"
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The command line, in a form that a reloading child process can read from its environment."""
+
+    config: str
+    log_level: str = "info"
+    mpr_candidates: int | None = None
+
+    def engine(self) -> KimiEngine:
+        return KimiEngine(self.config, mpr_candidates=self.mpr_candidates)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option(
+    "--config",
+    "-c",
+    envvar="OPENKIMI_CONFIG_PATH",
+    required=True,
+    help="The config.json to serve.",
+    metavar="FILE",
+)
+@click.option("--host", help="The address to listen on.  [default: server.host, 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port.  [default: server.port, 8000]")
+@click.option("--mpr-candidates", type=click.IntRange(1, 32), help="Reasoning paths; overrides the config.")
+@click.option("--reload", is_flag=True, help="Restart when Python files change (development).")
+@click.option("--log-level", type=click.Choice(LEVELS), default="info", help="The least level to log.")
+def main(
+    config: str, host: str | None, port: int | None, mpr_candidates: int | None, reload: bool, log_level: str
+) -> None:
+    """Serve the OpenAI-compatible gateway that config.json describes."""
+    configure_logging(log_level)
+    settings = _Settings(config=config, log_level=log_level, mpr_candidates=mpr_candidates)
+    try:
+        engine = settings.engine()
+        server = engine.config.server
+        listener = listen(host or server.host, server.port if port is None else port)
+        if reload:
+            _serve_reloading(settings, listener)
+        else:
+            asyncio.run(_serve(engine, listener))
+    except OpenKimiError as error:
+        click.echo(f"openkimi: {error.message}", err=True)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the address before anything is loaded.
+
+    Raises:
+        ConfigError: it is in use, or no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port or --host"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def reloadable_app() -> Any:
+    """Make the application in a child process of ``--reload``."""
+    settings = msgspec.json.decode(os.environ[_SETTINGS], type=_Settings)
+    configure_logging(settings.log_level)
+    return create_app(settings.engine())
+
+
+async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
+    """Open the engine before the first connection is taken, so that what fails is one line."""
+    async with engine:
+        app = create_app(engine)
+        server = uvicorn.Server(_uvicorn_config(app))
+        _greet(engine, listener)
+        await server.serve(sockets=[listener])
+
+
+def _serve_reloading(settings: _Settings, listener: socket.socket) -> None:
+    build_config(read_config(settings.config))
+    os.environ[_SETTINGS] = msgspec.json.encode(settings).decode()
+    config = _uvicorn_config("openkimi.api.server:reloadable_app", factory=True, reload=True)
+    supervisor = uvicorn.supervisors.ChangeReload(config, uvicorn.Server(config).run, [listener])
+    supervisor.run()
+
+
+def _uvicorn_config(app: Any, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        **options,
+    )
+
+
+def _greet(engine: KimiEngine, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    if host not in {"127.0.0.1", "::1"} and not engine.config.server.api_keys:
+        log.warning(
+            "no_api_key",
+            host=host,
+            remedy='anyone who reaches this address may use it: set "server": {"api_keys": [...]}',
+        )
+    if sys.stdout.isatty() or True:
+        click.echo(
+            f"""
+OpenKimi serves {engine.model_name} on http://{shown}:{port} (Ctrl-C stops it). Try:
+
+  curl http://{shown}:{port}/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{{"messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+"""
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""How many tokens go where, and the one function that keeps prompt and answer inside the window."""
+
+from __future__ import annotations
+
+import msgspec
+
+from openkimi.contracts import Backend
+from openkimi.errors import ContextOverflow
+from openkimi.messages import GenerateRequest
+
+SMALL_MODEL = 700_000_000
+"""Weights up to which a model counts as small: half a billion, embeddings counted twice by some files."""
+
+_PREFIX_CHARACTERS_PER_TOKEN = 12
+_DEFAULT_ANSWER = 1024
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens: the ``window``, what is kept free for the ``answer``, what document ``context`` may take.
+
+    ``core`` of the context is for the densest content of each document, whatever the question.
+    """
+
+    window: int
+    answer: int
+    context: int
+    core: int
+
+    @property
+    def prompt(self) -> int:
+        """The most tokens that the prompt may have."""
+        return self.window - self.answer
+
+
+def plan(
+    backend: Backend, request: GenerateRequest, *, window: int, max_context_tokens: int | None
+) -> Budget:
+    """Share out the window.
+
+    The answer gets what was asked for, 1,024 tokens where nothing was, and a quarter of the window at
+    most: a client that asks for more gets what the prompt leaves. Small models read about 500 tokens of
+    document best, larger and remote ones more; measured, see docs/configuration.md.
+    """
+    answer = max(1, min(request.max_tokens or _DEFAULT_ANSWER, window // 4))
+    context = min(max_context_tokens or default_context(backend.parameters), window - answer)
+    small = backend.parameters is not None and backend.parameters <= SMALL_MODEL
+    return Budget(window=window, answer=answer, context=context, core=0 if small else context // 8)
+
+
+def default_context(parameters: int | None) -> int:
+    """Return the tokens of document text that suit a model of that many weights (None: unknown)."""
+    if parameters is None:
+        return 4000
+    if parameters <= SMALL_MODEL:
+        return 500
+    return 2000 if parameters <= 4_000_000_000 else 4000
+
+
+async def fits(backend: Backend, request: GenerateRequest, limit: int) -> bool:
+    """Tell whether a request's prompt has at most ``limit`` tokens, without counting a whole book."""
+    for message in request.messages:
+        prefix = limit * _PREFIX_CHARACTERS_PER_TOKEN
+        if len(message.text) > prefix:
+            [tokens] = await backend.count_tokens([message.text[:prefix]])
+            if tokens > limit:
+                return False
+    return await backend.count_prompt(request) <= limit
+
+
+def seal(request: GenerateRequest, *, prompt_tokens: int, window: int) -> GenerateRequest:
+    """Give the answer at most what the prompt leaves of the window.
+
+    Every request passes here on its way to a backend.
+
+    Raises:
+        ContextOverflow: the prompt leaves no room for a single token.
+    """
+    room = window - prompt_tokens
+    if room < 1:
+        raise ContextOverflow(
+            f"what has to stay in the prompt takes {prompt_tokens} tokens, the model's window has {window}: "
+            "shorten the last message, the instructions or the tools, or take a model with a larger window",
+            param="messages",
+        )
+    return msgspec.structs.replace(request, max_tokens=min(request.max_tokens or room, room))

@@ -1,0 +1,106 @@
+"""The command ``openkimi``."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+import openkimi
+from openkimi import hookspecs
+from openkimi.config import build_config, read_config
+from openkimi.errors import ConfigError, OpenKimiError
+from openkimi.plugins import HOOKS, SECTIONS, Plugins, load_plugins
+from openkimi.preloading import preload_paths
+from openkimi.schema import config_schema
+
+
+class _Group(click.Group):
+    """A group whose commands end with one line and a status when something is wrong."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OpenKimiError as error:
+            click.echo(f"openkimi: {error.message}", err=True)
+            sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(openkimi.__version__, prog_name="openkimi")
+def main() -> None:
+    """Answer from documents longer than the model's window."""
+
+
+@main.command()
+@click.option("--config", "-c", metavar="FILE", help="Also load the plugins that this config names.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plugins(config: str | None, as_json: bool) -> None:
+    """List the plugins, what they offer and why one failed."""
+    found = _plugins_of(config)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found.reports)).decode())
+        return
+    for report in found.reports:
+        version = f" {report.distribution} {report.version}" if report.distribution else ""
+        click.echo(f"{report.name}{version}: {report.state}{f' ({report.reason})' if report.reason else ''}")
+        for role, kinds in report.kinds.items():
+            for kind in kinds:
+                provider = found.provider(role, kind)
+                also = f" (also {', '.join(provider.aliases)})" if provider.aliases else ""
+                click.echo(f"  {SECTIONS[role]} = {kind}{also}: {provider.description}")
+
+
+@main.command()
+def hooks() -> None:
+    """List the hooks that a plugin may implement."""
+    for name in HOOKS:
+        hook = getattr(hookspecs, name)
+        click.echo(f"{name}{inspect.signature(hook, eval_str=False)}")
+        click.echo(f"    {inspect.getdoc(hook)}")
+
+
+@main.command()
+@click.argument("config", metavar="CONFIG")
+def check(config: str) -> None:
+    """Check a config file without loading a model."""
+    checked = build_config(read_config(config))
+    preload_paths(checked.preload)
+    chosen = (checked.backend, checked.embedder, checked.processor, checked.retriever)
+    kinds = ", ".join(f"{SECTIONS[each.role]} = {each.provider.kind}" for each in chosen)
+    click.echo(f"{config}: good ({kinds})")
+
+
+@main.command()
+@click.argument("output", required=False, metavar="[FILE]")
+@click.option("--config", "-c", metavar="FILE", help="Also describe the plugins that this config names.")
+def schema(output: str | None, config: str | None) -> None:
+    """Print the JSON Schema of config.json, or write it to FILE."""
+    described = msgspec.json.encode(config_schema(_plugins_of(config)))
+    text = msgspec.json.format(described, indent=2).decode() + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        Path(output).write_text(text, "utf-8")
+
+
+@main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def serve(arguments: tuple[str, ...]) -> None:
+    """Serve the gateway; takes the options of python -m openkimi.api.server."""
+    from openkimi.api.server import main as serve_main
+
+    serve_main.main(args=list(arguments), prog_name="openkimi serve")
+
+
+def _plugins_of(config: str | None) -> Plugins:
+    section = read_config(config).get("plugins", {}) if config else {}
+    return load_plugins(section.get("load", ()), section.get("block", ()))
+
+
+if __name__ == "__main__":
+    main()

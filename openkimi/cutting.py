@@ -1,0 +1,186 @@
+"""Tells the documents in a conversation from its instructions and its question."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from openkimi.documents import Document
+from openkimi.messages import Message
+from openkimi.turn import Ask, Cut, Turn
+
+Overflows = Callable[[Turn], Awaitable[bool]]
+
+LONG = 1000
+"""Characters from which a message is taken for a document rather than for an instruction."""
+
+_HEAD, _TAIL = 400, 500
+_SHORT_QUESTION = 24
+_BLANK_LINE = re.compile(r"\r?\n[ \t]*\r?\n")
+_INSTRUCTION = re.compile(
+    r"\b(?:you|your|answer|answers|reply|respond|question|please|use only)\b|[请你您]|回答|问题",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.!?。！？]\s*")
+
+
+async def cut_long_messages(ask: Ask, stored: Sequence[str], overflows: Overflows) -> Turn:
+    """Take long messages out as documents until what stays leaves room for their passages.
+
+    The longest go first; then the oldest turns of the conversation become one document; at last even
+    short messages are cut. ``overflows`` tells whether a turn's skeleton is still too large.
+    """
+    turn = _whole(ask, stored)
+    for smallest in (LONG, None, 80):
+        if not await overflows(turn):
+            break
+        turn = await (
+            _fold(turn, overflows) if smallest is None else _cut_messages(turn, smallest, overflows)
+        )
+    return _attach_stored(turn)
+
+
+def keep_messages(ask: Ask, stored: Sequence[str]) -> Turn:
+    """Make a turn whose messages all stay as they are."""
+    return _attach_stored(_whole(ask, stored))
+
+
+def question_of(messages: Sequence[Message]) -> str:
+    """Return what is asked: the last user message, with the one before when it is very short."""
+    asked = [message.text.strip() for message in messages if message.role == "user"]
+    if not asked:
+        return messages[-1].text.strip() if messages else ""
+    if len(asked) > 1 and len(asked[-1]) < _SHORT_QUESTION:
+        return f"{asked[-2][-_TAIL:]}\n{asked[-1]}"
+    return asked[-1]
+
+
+def _whole(ask: Ask, stored: Sequence[str]) -> Turn:
+    return Turn(
+        request=ask.request,
+        cuts=tuple(Cut(message=message) for message in ask.request.messages),
+        question=question_of(ask.request.messages),
+        tenant=ask.tenant,
+        stored=tuple(stored),
+    )
+
+
+async def _cut_messages(turn: Turn, smallest: int, overflows: Overflows) -> Turn:
+    def length(at: int) -> int:
+        return len(turn.cuts[at].message.text)
+
+    uncut = [at for at, cut in enumerate(turn.cuts) if not cut.documents and length(at) >= smallest]
+    for at in sorted(uncut, key=length, reverse=True):
+        turn = await _cut(turn, at)
+        if not await overflows(turn):
+            break
+    return turn
+
+
+async def _cut(turn: Turn, at: int) -> Turn:
+    message = turn.cuts[at].message
+    text = message.text
+    start, end = _body(text, asks=at == _asking(turn.cuts))
+    document = await asyncio.to_thread(Document.of, text[start:end])
+    cut = Cut(
+        message=message,
+        documents=(document.id,),
+        head=text[:start].strip(),
+        tail=text[end:].strip(),
+        offset=start,
+    )
+    cuts = (*turn.cuts[:at], cut, *turn.cuts[at + 1 :])
+    return _with_document(turn, cuts, document)
+
+
+def _asking(cuts: Sequence[Cut]) -> int:
+    """Return the position of the message that holds the question."""
+    users = [at for at, cut in enumerate(cuts) if cut.message.role == "user"]
+    return users[-1] if users else len(cuts) - 1
+
+
+def _body(text: str, *, asks: bool) -> tuple[int, int]:
+    """Find where a document begins and ends between what introduces it and what follows it."""
+    head_limit, tail_limit = min(_HEAD, len(text) // 4), min(_TAIL, len(text) // 3)
+    start, end = _head_end(text, head_limit), _tail_start(text, tail_limit)
+    if asks and end == len(text):
+        end = _last_sentences(text, tail_limit)
+    elif not asks and not _INSTRUCTION.search(text[end:]):
+        end = len(text)
+    return start, end
+
+
+def _head_end(text: str, limit: int) -> int:
+    beginning = text[: limit + 4]
+    blank = _BLANK_LINE.search(beginning)
+    if blank is not None:
+        return blank.end()
+    return beginning.find("\n") + 1
+
+
+def _tail_start(text: str, limit: int) -> int:
+    base = max(0, len(text) - limit)
+    blanks = list(_BLANK_LINE.finditer(text.rstrip(), base))
+    if blanks:
+        return blanks[-1].end()
+    newline = text.rstrip().rfind("\n", base)
+    return newline + 1 if newline >= 0 else len(text)
+
+
+def _last_sentences(text: str, limit: int) -> int:
+    base = len(text) - limit
+    end = _SENTENCE_END.search(text, base, len(text) - 1)
+    return end.end() if end else base
+
+
+async def _fold(turn: Turn, overflows: Overflows) -> Turn:
+    """Make one document of the oldest exchanges, keeping at least the last one as it is."""
+    asking = _asking(turn.cuts)
+    starts = [at for at, cut in enumerate(turn.cuts) if cut.message.role == "user" and at <= asking]
+    folded = turn
+    for keep_from in starts[1:]:
+        folded = await _folded_before(turn, keep_from)
+        if not await overflows(folded):
+            break
+    return folded
+
+
+async def _folded_before(turn: Turn, keep_from: int) -> Turn:
+    instructions = tuple(cut for cut in turn.cuts[:keep_from] if cut.message.role in {"system", "developer"})
+    old = [cut for cut in turn.cuts[:keep_from] if cut.message.role not in {"system", "developer"}]
+    lines = [f"{cut.message.role}: {cut.message.text}" for cut in old if not cut.documents]
+    document = await asyncio.to_thread(Document.of, "\n\n".join(lines))
+    kept = tuple(id_ for cut in old for id_ in cut.documents)
+    memory = Cut(message=Message(role="system"), documents=(document.id, *kept))
+    return _with_document(turn, (*instructions, memory, *turn.cuts[keep_from:]), document)
+
+
+def _with_document(turn: Turn, cuts: tuple[Cut, ...], document: Document) -> Turn:
+    documents = turn.documents if document.id in turn.scope else (*turn.documents, document)
+    asked = [cut.with_passages("") for cut in cuts]
+    return msgspec.structs.replace(
+        turn,
+        cuts=cuts,
+        documents=documents,
+        question=question_of([message for message in asked if message is not None]) or turn.question,
+    )
+
+
+def _attach_stored(turn: Turn) -> Turn:
+    """Give stored documents a place: behind the first instructions, or in front of everything."""
+    if not turn.stored:
+        return turn
+    cuts = list(turn.cuts)
+    at = next((at for at, cut in enumerate(cuts) if cut.message.role in {"system", "developer"}), None)
+    if at is None:
+        cuts.insert(0, Cut(message=Message(role="system"), documents=turn.stored))
+    elif cuts[at].documents:
+        documents = tuple(dict.fromkeys((*cuts[at].documents, *turn.stored)))
+        cuts[at] = msgspec.structs.replace(cuts[at], documents=documents)
+    else:
+        message = cuts[at].message
+        cuts[at] = Cut(message=message, documents=turn.stored, head=message.text)
+    return msgspec.structs.replace(turn, cuts=tuple(cuts))

@@ -1,0 +1,101 @@
+"""The document memory: what was processed once is not processed again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from openkimi.contracts import Processor, Retriever
+from openkimi.documents import Chunk, Document, Hit, Query
+
+log = structlog.get_logger()
+
+_SEARCHED = 64
+_REMEMBERED_CORES = 64
+_CORE_CHUNKS = 64
+
+
+class Memory:
+    """Processes documents into the retriever, and brings back what a question needs."""
+
+    def __init__(self, processor: Processor, retriever: Retriever) -> None:
+        self.retriever = retriever
+        self._processor = processor
+        self._shared = _Shared()
+        self._densest: OrderedDict[tuple[str, str], tuple[Chunk, ...]] = OrderedDict()
+
+    async def remember(self, document: Document, tenant: str) -> None:
+        """Make a document searchable, unless it is; two callers with the same document share the work."""
+        await self._shared.run((tenant, document.id), lambda: self._remember(document, tenant))
+
+    async def search(
+        self,
+        question: str,
+        document_ids: Sequence[str],
+        *,
+        tenant: str,
+        similarity_threshold: float | None = None,
+    ) -> Sequence[Hit]:
+        """Find the passages of these documents that answer a question, best first."""
+        if not question.strip() or not document_ids:
+            return ()
+        return await self.retriever.search(
+            Query(
+                text=question,
+                document_ids=tuple(document_ids),
+                tenant=tenant,
+                limit=_SEARCHED,
+                similarity_threshold=similarity_threshold,
+            )
+        )
+
+    async def densest(self, document_id: str, tenant: str) -> Sequence[Chunk]:
+        """Return a document's densest chunks, the densest first; always the same for the same document."""
+        key = (tenant, document_id)
+        if key not in self._densest:
+            chunks = await self.retriever.read(document_id, tenant=tenant)
+            ranked = sorted(chunks, key=lambda chunk: (-chunk.density, chunk.ordinal))
+            self._densest[key] = tuple(ranked[:_CORE_CHUNKS])
+            if len(self._densest) > _REMEMBERED_CORES:
+                self._densest.popitem(last=False)
+        self._densest.move_to_end(key)
+        return self._densest[key]
+
+    async def forget(self, document_id: str, tenant: str) -> bool:
+        """Delete a tenant's document; False when there was none."""
+        self._densest.pop((tenant, document_id), None)
+        return await self.retriever.delete(document_id, tenant=tenant)
+
+    async def _remember(self, document: Document, tenant: str) -> None:
+        known = await self.retriever.get(document.id, tenant=tenant)
+        if known is not None and known.fingerprint == self._processor.version:
+            return
+        chunks = await self._processor.process(document)
+        await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
+        self._densest.pop((tenant, document.id), None)
+        log.info("document_stored", document=document.id, characters=len(document.text), chunks=len(chunks))
+
+
+class _Shared:
+    """Runs a piece of work once for all who ask for it meanwhile; it ends when the last of them leaves."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[object, tuple[asyncio.Task[None], list[None]]] = {}
+
+    async def run(self, key: object, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if key not in self._tasks:
+            self._tasks[key] = (asyncio.create_task(work()), [])
+        task, waiting = self._tasks[key]
+        waiting.append(None)
+        try:
+            await asyncio.shield(task)
+        finally:
+            waiting.pop()
+            if not waiting:
+                self._tasks.pop(key, None)
+                task.cancel()
+                await asyncio.wait([task])

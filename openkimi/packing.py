@@ -1,0 +1,148 @@
+"""Packs the best passages into a prompt that never exceeds its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from openkimi.budget import Budget
+from openkimi.contracts import Backend
+from openkimi.documents import Hit
+from openkimi.messages import GenerateRequest
+from openkimi.turn import Turn
+
+_GAP = "\n…\n"
+_INTRODUCTION = "Excerpts from a longer text:\n"
+_BATCH = 16
+_MIN_PASSAGE = 12
+_MISSES = 8
+
+
+class Packed(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt with the passages that are in it, and their sizes in tokens."""
+
+    request: GenerateRequest
+    passages: tuple[Hit, ...] = ()
+    prompt_tokens: int
+    context_tokens: int = 0
+
+
+async def pack(
+    backend: Backend,
+    turn: Turn,
+    ranked: Sequence[Hit],
+    budget: Budget,
+    *,
+    core: Sequence[Hit] = (),
+    top_k: int | None = None,
+) -> Packed:
+    """Put the dense core and then as many of the ranked passages as fit into the prompt.
+
+    Core and retrieved passages each stand in the order of their document, the core first, so that the
+    prompt's beginning stays the same from question to question. Token counts do not add up where texts
+    are joined, so the whole is counted at the end and the least wanted passage goes until it fits.
+    """
+    empty = await backend.count_prompt(turn.skeleton())
+    room = min(budget.context, budget.prompt - empty)
+    kept = await _fill(backend, core, min(budget.core, room), None)
+    left = room - await _size(backend, kept)
+    fresh = [hit for hit in ranked if all(not _overlaps(hit, other) for other in kept)]
+    chosen = await _fill(backend, fresh, left, top_k)
+    if not kept and not chosen and ranked and room >= _MIN_PASSAGE:
+        chosen = await _shorten(backend, ranked[0], room)
+    while True:
+        packed = await _render(backend, turn, kept, chosen)
+        over = max(packed.prompt_tokens - budget.prompt, packed.context_tokens - budget.context)
+        if over <= 0 or not (kept or chosen):
+            return packed
+        kept, chosen = (kept, chosen[:-1]) if chosen else (kept[:-1], chosen)
+
+
+async def _fill(backend: Backend, hits: Sequence[Hit], room: int, most: int | None) -> list[Hit]:
+    """Take hits in their order while they fit; one too large is passed over for smaller ones."""
+    chosen: list[Hit] = []
+    missed = 0
+    for start in range(0, len(hits), _BATCH):
+        batch = hits[start : start + _BATCH]
+        counts = await backend.count_tokens([_passage(hit) + _GAP for hit in batch])
+        for hit, tokens in zip(batch, counts, strict=True):
+            if most is not None and len(chosen) >= most:
+                return chosen
+            if tokens > room:
+                missed += 1
+                continue
+            if all(not _overlaps(hit, other) for other in chosen):
+                chosen.append(hit)
+                room -= tokens
+        if room < _MIN_PASSAGE or missed >= _MISSES:
+            break
+    return chosen
+
+
+async def _shorten(backend: Backend, hit: Hit, room: int) -> list[Hit]:
+    """Cut the best passage down to what fits when not even that fits whole."""
+    text = hit.chunk.text
+    while len(text) > 1:
+        [tokens] = await backend.count_tokens([text + _INTRODUCTION])
+        if tokens <= room:
+            end = hit.chunk.start + len(text)
+            chunk = msgspec.structs.replace(hit.chunk, text=text, end=end, headings=())
+            return [msgspec.structs.replace(hit, chunk=chunk)]
+        text = text[: min(len(text) - 1, len(text) * room // tokens)]
+    return []
+
+
+async def _size(backend: Backend, hits: Sequence[Hit]) -> int:
+    return sum(await backend.count_tokens([_passage(hit) + _GAP for hit in hits])) if hits else 0
+
+
+async def _render(backend: Backend, turn: Turn, core: Sequence[Hit], chosen: Sequence[Hit]) -> Packed:
+    texts: dict[int, str] = {}
+    placed: set[str] = set()
+    for at, cut in enumerate(turn.cuts):
+        here = [document_id for document_id in cut.documents if document_id not in placed]
+        placed.update(here)
+        blocks = [block for hits in (core, chosen) if (block := _block(hits, here))]
+        if blocks:
+            texts[at] = _INTRODUCTION + _GAP.join(blocks)
+    request = turn.with_passages(texts)
+    counts = await backend.count_tokens(list(texts.values())) if texts else []
+    return Packed(
+        request=request,
+        passages=(*core, *chosen),
+        prompt_tokens=await backend.count_prompt(request),
+        context_tokens=sum(counts),
+    )
+
+
+def _block(hits: Iterable[Hit], documents: Sequence[str]) -> str:
+    """Join the passages of some documents in their own order, marking what was left out between them."""
+    parts: list[str] = []
+    for document_id in documents:
+        here = [hit for hit in hits if hit.document_id == document_id]
+        before: Hit | None = None
+        for hit in sorted(here, key=lambda hit: hit.chunk.start):
+            follows = before is not None and before.chunk.ordinal + 1 == hit.chunk.ordinal
+            if parts:
+                parts.append("\n" if follows else _GAP)
+            titled = follows and before is not None and before.chunk.headings == hit.chunk.headings
+            parts.append(hit.chunk.text if titled else _passage(hit))
+            before = hit
+    return "".join(parts)
+
+
+def _passage(hit: Hit) -> str:
+    """Return a passage under its innermost heading, unless it begins with that heading anyway."""
+    chunk = hit.chunk
+    if not chunk.headings or chunk.text.lstrip().startswith(chunk.headings[-1]):
+        return chunk.text
+    return f"{chunk.headings[-1]}\n{chunk.text}"
+
+
+def _overlaps(one: Hit, other: Hit) -> bool:
+    return (
+        one.document_id == other.document_id
+        and one.chunk.start < other.chunk.end
+        and other.chunk.start < one.chunk.end
+    )

@@ -1,0 +1,101 @@
+"""From a question to its answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from openkimi.contracts import Backend, Synthesizer
+from openkimi.generation import generate, refuse_unserved
+from openkimi.messages import Delta, GenerateRequest, Message
+from openkimi.packing import Packed
+from openkimi.paths import Path, candidates_of, with_usage_of
+from openkimi.preparation import Preparation, Prepared
+from openkimi.receipt import Receipt
+from openkimi.streams import closing, merge
+from openkimi.turn import Ask
+
+Event = Delta | Receipt
+"""What an answer is made of: the receipt of its prompt, then its deltas."""
+
+
+class Pipeline:
+    """Answers questions with one backend, over one path or several."""
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        preparation: Preparation,
+        synthesizer: Synthesizer,
+        window: int,
+        mpr_candidates: int = 1,
+    ) -> None:
+        self._backend = backend
+        self._preparation = preparation
+        self._synthesizer = synthesizer
+        self._window = window
+        self._mpr_candidates = mpr_candidates
+
+    async def run(self, ask: Ask, *, preloaded: Sequence[str] = ()) -> AsyncGenerator[Event, None]:
+        """Yield a receipt, then the deltas of every answer asked for, each with its ``index``.
+
+        With several paths a second receipt, which holds how well they agree, replaces the first.
+
+        Raises:
+            RequestError: the request cannot be served as it is.
+            BackendError: the model failed.
+        """
+        refuse_unserved(ask.request, self._backend)
+        paths = ask.mpr_candidates or self._mpr_candidates
+        prepared = await self._preparation.prepare(ask, preloaded=preloaded, paths=paths)
+        yield prepared.receipt
+        choices = [self._choice(prepared, ask.request, index) for index in range(ask.n)]
+        async with aclosing(merge(choices) if ask.n > 1 else choices[0]) as events:
+            async for event in events:
+                yield event
+
+    async def _choice(
+        self, prepared: Prepared, request: GenerateRequest, index: int
+    ) -> AsyncGenerator[Event, None]:
+        first = index * len(prepared.packs)
+        paths = [self._path(packed, _seed(request, first + at)) for at, packed in enumerate(prepared.packs)]
+        answer = paths[0].start() if len(paths) == 1 else self._reason(prepared, paths, request)
+        async with closing(answer) as events:
+            async for event in events:
+                yield msgspec.structs.replace(event, index=index) if isinstance(event, Delta) else event
+
+    async def _reason(
+        self, prepared: Prepared, paths: Sequence[Path], request: GenerateRequest
+    ) -> AsyncGenerator[Event, None]:
+        """Run the paths and make one answer of them."""
+
+        def ask_model(messages: Sequence[Message]) -> AsyncIterator[Delta]:
+            return self._single(msgspec.structs.replace(request, messages=tuple(messages)))
+
+        candidates = await candidates_of(paths)
+        synthesis = await self._synthesizer.synthesize(prepared.question, candidates, ask_model)
+        yield msgspec.structs.replace(prepared.receipt, agreement=synthesis.agreement)
+        async with aclosing(with_usage_of(candidates, synthesis.answer)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _single(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        prepared = await self._preparation.prepare(Ask(request=request, documents=()))
+        async with aclosing(self._generate(prepared.packs[0], request.seed)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    def _path(self, packed: Packed, seed: int | None) -> Path:
+        return Path(start=lambda: self._generate(packed, seed), context=packed.passages)
+
+    def _generate(self, packed: Packed, seed: int | None) -> AsyncGenerator[Delta, None]:
+        request = msgspec.structs.replace(packed.request, seed=seed)
+        return generate(self._backend, request, prompt_tokens=packed.prompt_tokens, window=self._window)
+
+
+def _seed(request: GenerateRequest, number: int) -> int | None:
+    """Give every path of every choice a seed of its own, the same on every run."""
+    return None if request.seed is None else request.seed + number

@@ -1,0 +1,150 @@
+"""Builds the prompt: unchanged where the messages fit, out of the best passages where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from openkimi import budget as budgets
+from openkimi.budget import Budget
+from openkimi.contracts import Backend, ContextSampler
+from openkimi.cutting import LONG, cut_long_messages, keep_messages
+from openkimi.documents import Hit
+from openkimi.errors import DocumentNotFound
+from openkimi.memory import Memory
+from openkimi.packing import Packed, pack
+from openkimi.receipt import Receipt, documents_of, passages_of
+from openkimi.sections import RagSection
+from openkimi.turn import Ask, Turn
+
+_RELEVANT_SIMILARITY = 0.3
+_UNRELATED_SIMILARITY = 0.15
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt for each reasoning path, with the receipt of the first."""
+
+    packs: tuple[Packed, ...]
+    question: str
+    receipt: Receipt
+
+
+class Preparation:
+    """Turns what a caller asks into prompts that fit the window of ``window`` tokens."""
+
+    def __init__(
+        self, *, backend: Backend, memory: Memory, sampler: ContextSampler, rag: RagSection, window: int
+    ) -> None:
+        self._backend = backend
+        self._memory = memory
+        self._sampler = sampler
+        self._rag = rag
+        self._window = window
+
+    async def prepare(self, ask: Ask, *, preloaded: Sequence[str] = (), paths: int = 1) -> Prepared:
+        """Build the prompt of each reasoning path.
+
+        Preloaded documents add passages only where these are relevant to the question.
+
+        Raises:
+            DocumentNotFound: a document that the request names is not the tenant's.
+        """
+        limits = budgets.plan(
+            self._backend,
+            ask.request,
+            window=self._window,
+            max_context_tokens=self._rag.max_context_tokens,
+        )
+        turn = await self._search(await self._cut(ask, limits, preloaded), ask)
+        if not turn.documents and not turn.hits:
+            return await self._unchanged(ask, turn, paths)
+        core = await self._core(turn, limits)
+        packs = [
+            await pack(self._backend, turn, context, limits, core=core, top_k=self._rag.top_k)
+            for context in self._contexts(turn, paths)
+        ]
+        return Prepared(packs=tuple(packs), question=turn.question, receipt=_receipt(turn, packs, limits))
+
+    async def _cut(self, ask: Ask, limits: Budget, preloaded: Sequence[str]) -> Turn:
+        """Tell documents from instructions, if the messages do not fit or document text is capped."""
+        stored = await self._named(ask) if ask.documents is not None else preloaded
+        capped = self._rag.max_context_tokens is not None
+
+        async def overflows(turn: Turn) -> bool:
+            if capped and any(len(cut.message.text) >= LONG for cut in turn.cuts if not cut.documents):
+                return True
+            kept_free = min(limits.context, limits.prompt // 2) if turn.documents else 0
+            return not await budgets.fits(self._backend, turn.skeleton(), limits.prompt - kept_free)
+
+        if not capped and await budgets.fits(self._backend, ask.request, limits.prompt):
+            return keep_messages(ask, stored)
+        return await cut_long_messages(ask, stored, overflows)
+
+    async def _named(self, ask: Ask) -> Sequence[str]:
+        for document_id in ask.documents or ():
+            if await self._memory.retriever.get(document_id, tenant=ask.tenant) is None:
+                raise DocumentNotFound(
+                    f"there is no stored document '{document_id}'", param="openkimi.documents"
+                )
+        return ask.documents or ()
+
+    async def _search(self, turn: Turn, ask: Ask) -> Turn:
+        for document in turn.documents:
+            await self._memory.remember(document, turn.tenant)
+        found = await self._memory.search(
+            turn.question,
+            turn.scope,
+            tenant=turn.tenant,
+            similarity_threshold=self._rag.similarity_threshold,
+        )
+        asked_for = {document.id for document in turn.documents} | set(ask.documents or ())
+        hits = [hit for hit in found if hit.document_id in asked_for or _is_relevant(hit)]
+        return msgspec.structs.replace(turn, hits=(*hits, *await self._fallback(turn, hits)))
+
+    async def _fallback(self, turn: Turn, found: Sequence[Hit]) -> list[Hit]:
+        """Offer the densest passages of each sent document that has no hit."""
+        answered = {hit.document_id for hit in found}
+        silent = [document.id for document in turn.documents if document.id not in answered]
+        return [hit for document_id in silent for hit in await self._densest(turn, document_id)]
+
+    async def _core(self, turn: Turn, limits: Budget) -> list[Hit]:
+        if not limits.core:
+            return []
+        return [hit for document in turn.documents for hit in await self._densest(turn, document.id)]
+
+    async def _densest(self, turn: Turn, document_id: str) -> list[Hit]:
+        chunks = await self._memory.densest(document_id, turn.tenant)
+        return [Hit(document_id=document_id, chunk=chunk, score=0.0) for chunk in chunks]
+
+    def _contexts(self, turn: Turn, paths: int) -> Sequence[Sequence[Hit]]:
+        if paths == 1:
+            return [turn.hits]
+        return self._sampler.sample(turn.hits, paths, seed=turn.request.seed or 0)
+
+    async def _unchanged(self, ask: Ask, turn: Turn, paths: int) -> Prepared:
+        tokens = await self._backend.count_prompt(ask.request)
+        packed = Packed(request=ask.request, prompt_tokens=tokens)
+        receipt = Receipt(compressed=False, window=self._window, prompt_tokens=tokens, paths=paths)
+        return Prepared(packs=(packed,) * paths, question=turn.question, receipt=receipt)
+
+
+def _is_relevant(hit: Hit) -> bool:
+    """Judge a passage nobody asked for: near in meaning, or sharing words and not far in meaning."""
+    similarity = 1.0 if hit.similarity is None else hit.similarity
+    return similarity >= (_UNRELATED_SIMILARITY if hit.lexical else _RELEVANT_SIMILARITY)
+
+
+def _receipt(turn: Turn, packs: Sequence[Packed], limits: Budget) -> Receipt:
+    first = packs[0]
+    return Receipt(
+        compressed=True,
+        window=limits.window,
+        prompt_tokens=first.prompt_tokens,
+        context_tokens=first.context_tokens,
+        max_context_tokens=limits.context,
+        documents=documents_of(turn, first.passages),
+        passages=passages_of(turn, first.passages),
+        found=len(turn.hits),
+        paths=len(packs),
+    )

@@ -1,0 +1,84 @@
+"""One question on its way through the pipeline."""
+
+from __future__ import annotations
+
+import msgspec
+
+from openkimi.documents import ANONYMOUS, Document, Hit
+from openkimi.messages import GenerateRequest, ImagePart, Message, Part, TextPart
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller wants: ``n`` answers to a request, from the documents in scope.
+
+    ``documents`` names stored documents to search; None means those that are preloaded.
+    ``mpr_candidates`` is the number of reasoning paths, None for the configured one.
+    """
+
+    request: GenerateRequest
+    n: int = 1
+    tenant: str = ANONYMOUS
+    documents: tuple[str, ...] | None = None
+    mpr_candidates: int | None = None
+
+
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
+    """A message with its long text taken out.
+
+    ``head`` and ``tail`` stay verbatim around the passages of the documents named in ``documents``.
+    ``offset`` is where the document begins in the message's own text, in characters. A cut without
+    documents is a message that stays as it is.
+    """
+
+    message: Message
+    documents: tuple[str, ...] = ()
+    head: str = ""
+    tail: str = ""
+    offset: int = 0
+
+    def with_passages(self, passages: str) -> Message | None:
+        """Return the message around the given passages, None when nothing is left of it."""
+        if not self.documents:
+            return self.message
+        text = "\n\n".join(part for part in (self.head, passages, self.tail) if part)
+        images = _images(self.message)
+        if not text and not images and not self.message.tool_calls and self.message.role != "tool":
+            return None
+        content: str | tuple[Part, ...] = (TextPart(text=text), *images) if images else text
+        return msgspec.structs.replace(self.message, content=content)
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """A request whose documents have been told from its instructions and its question.
+
+    ``documents`` came with the request and have to be remembered, ``stored`` are ids already known.
+    ``hits`` are the passages found, best first.
+    """
+
+    request: GenerateRequest
+    cuts: tuple[Cut, ...]
+    question: str
+    tenant: str = ANONYMOUS
+    documents: tuple[Document, ...] = ()
+    stored: tuple[str, ...] = ()
+    hits: tuple[Hit, ...] = ()
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The ids of all documents that the question is answered from."""
+        return tuple(dict.fromkeys((*(document.id for document in self.documents), *self.stored)))
+
+    def skeleton(self) -> GenerateRequest:
+        """Return the request with no passages in it."""
+        return self.with_passages({})
+
+    def with_passages(self, passages: dict[int, str]) -> GenerateRequest:
+        """Return the request with text for some of the cuts, by their position."""
+        messages = (cut.with_passages(passages.get(at, "")) for at, cut in enumerate(self.cuts))
+        return msgspec.structs.replace(self.request, messages=tuple(m for m in messages if m is not None))
+
+
+def _images(message: Message) -> tuple[ImagePart, ...]:
+    if isinstance(message.content, str):
+        return ()
+    return tuple(part for part in message.content if isinstance(part, ImagePart))
