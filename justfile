@@ -44,6 +44,7 @@ bench *args: setup models
     {{python}} -m benchmarks "$@"
 
 # Fetch the default model, unless it is there
+[no-exit-message]
 models: setup
     @{{python}} -m openkimi_llama_cpp.models pull {{model}}
 
@@ -67,10 +68,12 @@ lock *args:
     compile --constraint requirements-dev.txt --output-file requirements.txt --upgrade
 
 # Install OpenKimi with everything that it needs into .venv, unless that is done
+[no-exit-message]
 setup:
     #!/usr/bin/env bash
     set -euo pipefail
-    say() { printf '%s\n' "$*" >&2; }
+    exec 3>&2
+    say() { printf '%s\n' "$*" >&3; }
     fail() { say "setup: $*"; exit 1; }
     pip() { {{python}} -m pip --disable-pip-version-check --no-input "$@"; }
 
@@ -109,6 +112,7 @@ setup:
     }
     report & reporter=$!
     trap 'kill $reporter 2>/dev/null || true' EXIT
+    trap 'fail "stopped; the same command goes on from what is installed."' INT TERM
 
     export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(getconf _NPROCESSORS_ONLN)}
     # pip before 23.1 would compile again what is in its cache
@@ -117,7 +121,7 @@ setup:
         pip install --verbose --require-hashes --requirement requirements-dev.txt &&
         pip install --no-deps --no-build-isolation --editable .
     } >> $log 2>&1 || {
-        tail -n 25 $log >&2
+        tail -n 25 $log | cut -c 1-200 >&2
         fail "pip failed; above is the end of $log. Mend what it names and run the same command again."
     }
     printf '%s\n' "$state" > $stamp
