@@ -50,7 +50,7 @@ models: setup
 
 # Write config/config.schema.json anew
 schema: setup
-    {{python}} -m openkimi.cli schema > config/config.schema.json
+    .venv/bin/openkimi schema config/config.schema.json
 
 # Pin the dependencies anew; `just lock --upgrade` takes the newest
 lock *args:
