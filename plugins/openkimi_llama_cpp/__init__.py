@@ -1,1 +1,35 @@
-"""To be written."""
+"""The backend ``llama-cpp``: GGUF models inside this process, through llama-cpp-python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from openkimi import Backend, OpenContext, Provider, hookimpl
+
+if TYPE_CHECKING:
+    from openkimi_llama_cpp.options import LlamaCppOptions
+
+
+@hookimpl
+def register_backends() -> Iterable[Provider[Backend]]:
+    """Offer ``llama-cpp``, also known as ``local``."""
+    from openkimi_llama_cpp.options import LlamaCppOptions, check
+
+    return [
+        Provider(
+            "llama-cpp",
+            _open,
+            LlamaCppOptions,
+            aliases=("local",),
+            description="A GGUF model inside this process, on CPU or GPU (llama.cpp).",
+            check=check,
+        )
+    ]
+
+
+def _open(options: LlamaCppOptions, context: OpenContext) -> AbstractAsyncContextManager[Backend]:
+    from openkimi_llama_cpp.backend import open_backend
+
+    return open_backend(options)

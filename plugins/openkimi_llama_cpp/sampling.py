@@ -1,0 +1,136 @@
+"""Chooses the next token as a request asks: bias, penalties, grammar, temperature, nucleus, seed."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+from typing import Any
+
+import numpy as np
+
+from openkimi import BackendError, GenerateRequest
+from openkimi_llama_cpp.grammar import unusable
+from openkimi_llama_cpp.model import Context
+from openkimi_llama_cpp.options import LlamaCppOptions
+from openkimi_llama_cpp.vocabulary import Vocabulary
+
+# llama.cpp reads this seed as "any"; every other 32-bit number is a seed.
+_ANY_SEED = 0xFFFFFFFF
+# The tokens that penalties look back on.
+_WHOLE_ANSWER = 1 << 17
+FEW = 512
+
+Candidates = np.ndarray[Any, Any]
+_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+
+class Sampler:
+    """Samplers of llama.cpp for one answer; close it to free them."""
+
+    def __init__(
+        self,
+        library: Any,
+        vocabulary: Vocabulary,
+        request: GenerateRequest,
+        options: LlamaCppOptions,
+        grammar: str | None,
+    ) -> None:
+        """Build the samplers.
+
+        Raises:
+            RequestError: llama.cpp does not accept the grammar.
+        """
+        self._library = library
+        self._size = vocabulary.size
+        self._grammar = self._parse(vocabulary, grammar) if grammar else None
+        self._adjust, self._choose = self._chain(), self._chain()
+        self._add_adjustments(request)
+        self._add_choice(request, options)
+
+    def next(self, context: Context) -> int:
+        """Choose a token from what the context says of the next one.
+
+        Raises:
+            BackendError: no token is left that the grammar allows.
+        """
+        candidates = np.zeros(self._size, _CANDIDATE)
+        candidates["id"] = np.arange(self._size)
+        candidates["logit"] = context.logits
+        self._apply(self._adjust, candidates)
+        token = self._chosen(candidates.copy())
+        if self._grammar is not None:
+            if not self._allowed(candidates["id"] == token, candidates).size:
+                token = self._chosen(self._best_allowed(candidates))
+            self._library.llama_sampler_accept(self._grammar, token)
+        self._library.llama_sampler_accept(self._adjust, token)
+        return token
+
+    def close(self) -> None:
+        """Free the samplers."""
+        for sampler in (self._adjust, self._choose, self._grammar):
+            if sampler is not None:
+                self._library.llama_sampler_free(sampler)
+        self._adjust = self._choose = self._grammar = None
+
+    def _chain(self) -> Any:
+        library = self._library
+        return library.llama_sampler_chain_init(library.llama_sampler_chain_default_params())
+
+    def _parse(self, vocabulary: Vocabulary, grammar: str) -> Any:
+        sampler = self._library.llama_sampler_init_grammar(vocabulary.handle, grammar.encode(), b"root")
+        if not sampler:
+            raise unusable("it is too large, or goes round in circles")
+        return sampler
+
+    def _add_adjustments(self, request: GenerateRequest) -> None:
+        library, add = self._library, self._library.llama_sampler_chain_add
+        if request.logit_bias:
+            pairs = [(token, bias) for token, bias in request.logit_bias.items() if 0 <= token < self._size]
+            biases = (library.llama_logit_bias * len(pairs))(*pairs)
+            add(self._adjust, library.llama_sampler_init_logit_bias(self._size, len(pairs), biases))
+        if request.presence_penalty or request.frequency_penalty:
+            add(
+                self._adjust,
+                library.llama_sampler_init_penalties(
+                    self._size, _WHOLE_ANSWER, 1.0, request.frequency_penalty, request.presence_penalty
+                ),
+            )
+
+    def _add_choice(self, request: GenerateRequest, options: LlamaCppOptions) -> None:
+        library, add = self._library, self._library.llama_sampler_chain_add
+        if request.temperature <= 0:
+            add(self._choose, library.llama_sampler_init_greedy())
+            return
+        add(self._choose, library.llama_sampler_init_top_k(options.top_k))
+        add(self._choose, library.llama_sampler_init_min_p(options.min_p, 1))
+        add(self._choose, library.llama_sampler_init_temp(request.temperature))
+        add(self._choose, library.llama_sampler_init_top_p(request.top_p, 1))
+        seed = random.getrandbits(32) if request.seed is None else request.seed
+        add(self._choose, library.llama_sampler_init_dist(seed % _ANY_SEED))
+
+    def _best_allowed(self, candidates: Candidates) -> Candidates:
+        """Find what the grammar allows, among the likeliest tokens if it can be: asking of all is slow."""
+        few = min(FEW, self._size)
+        likeliest = np.argpartition(candidates["logit"], -few)[-few:]
+        for selection in (likeliest, slice(None)):
+            allowed = self._allowed(selection, candidates)
+            if allowed.size:
+                return allowed
+        raise BackendError("the response format leaves the model no token to go on with")
+
+    def _allowed(self, selection: Any, candidates: Candidates) -> Candidates:
+        selected = candidates[selection].copy()
+        self._apply(self._grammar, selected)
+        allowed: Candidates = selected[np.isfinite(selected["logit"])]
+        return allowed
+
+    def _chosen(self, candidates: Candidates) -> int:
+        array = self._apply(self._choose, candidates)
+        return int(array.data[array.selected].id)
+
+    def _apply(self, sampler: Any, candidates: Candidates) -> Any:
+        library = self._library
+        data = candidates.ctypes.data_as(library.llama_token_data_p)
+        array = library.llama_token_data_array(data=data, size=len(candidates), selected=-1, sorted=False)
+        library.llama_sampler_apply(sampler, ctypes.byref(array))
+        return array

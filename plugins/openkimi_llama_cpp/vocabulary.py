@@ -1,0 +1,141 @@
+"""A model's tokens: text to ids and back, with the template's markers kept apart from users' text."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from openkimi import BackendError
+
+
+class Piece(NamedTuple):
+    """A run of a rendered prompt; only what the template itself wrote may hold markers."""
+
+    text: str
+    from_template: bool
+
+
+class Marker(NamedTuple):
+    """A special token; ``lstrip`` and ``rstrip`` swallow the white space before and after it."""
+
+    id: int
+    lstrip: bool
+    rstrip: bool
+
+
+class Vocabulary:
+    """The vocabulary of a loaded model; it never changes, so every thread may use it at once."""
+
+    def __init__(self, library: Any, model: Any, template: str = "") -> None:
+        """Read the special tokens; tags that ``template`` uses are markers, whatever the model calls them."""
+        self._library = library
+        self.handle = library.llama_model_get_vocab(model)
+        self.size: int = library.llama_vocab_n_tokens(self.handle)
+        self.bos: int = library.llama_vocab_bos(self.handle)
+        self.bos_text = self._text(self.bos)
+        self.eos_text = self._text(library.llama_vocab_eos(self.handle))
+        self._add_bos = self.bos >= 0 and library.llama_vocab_get_add_bos(self.handle)
+        self._markers = self._read_markers(template)
+        self._pattern = _any_of(self._markers)
+        self.markers = frozenset(marker.id for marker in self._markers.values())
+
+    def encode(self, pieces: Iterable[Piece]) -> list[int]:
+        """Turn a rendered prompt into ids, as if it were one text but for markers in users' text."""
+        ids: list[int] = []
+        strip = False
+        for text, marker in self._runs(pieces):
+            run = text.lstrip() if strip else text
+            strip = marker is not None and marker.rstrip
+            if marker is not None and marker.lstrip:
+                run = run.rstrip()
+            ids.extend(self._tokenize_disarmed(run))
+            if marker is not None:
+                ids.append(marker.id)
+        if self._add_bos and ids[:1] != [self.bos]:
+            ids.insert(0, self.bos)
+        return ids
+
+    def tokenize(self, text: str) -> list[int]:
+        """Turn a text into ids, control tokens taken as text."""
+        data = text.encode("utf-8", "replace")
+        size = len(data) + 8
+        buffer = (ctypes.c_int32 * size)()
+        count = self._library.llama_tokenize(self.handle, data, len(data), buffer, size, False, False)
+        if count < 0:
+            raise BackendError("the text is too long to be tokenised")
+        return buffer[:count]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of each text."""
+        return [len(self.tokenize(text)) if text else 0 for text in texts]
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of a token, nothing for a control token; a character may span several."""
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            count = self._library.llama_token_to_piece(self.handle, token, buffer, size, 0, False)
+            if count >= 0:
+                return buffer.raw[:count]
+            size = -count
+
+    def ends(self, token: int) -> bool:
+        """Tell whether a token ends the answer."""
+        return bool(self._library.llama_vocab_is_eog(self.handle, token))
+
+    def _runs(self, pieces: Iterable[Piece]) -> Iterable[tuple[str, Marker | None]]:
+        """Yield the text before each marker of the template, then the text after the last one."""
+        run: list[str] = []
+        for piece in pieces:
+            if not piece.from_template:
+                run.append(piece.text)
+                continue
+            for part in self._pattern.split(piece.text):
+                if marker := self._markers.get(part):
+                    yield "".join(run), marker
+                    run.clear()
+                else:
+                    run.append(part)
+        yield "".join(run), None
+
+    def _tokenize_disarmed(self, text: str) -> list[int]:
+        """Tokenise text that must not give a marker; the rare text that would is taken apart."""
+        if not text:
+            return []
+        ids = self.tokenize(text)
+        if self.markers.isdisjoint(ids):
+            return ids
+        # SentencePiece can merge plain characters into "</s>"; and some models' tags are plain tokens.
+        return [
+            token
+            for position, part in enumerate(self._pattern.split(text))
+            for fragment in (part if position % 2 else (part,))
+            if fragment
+            for token in self.tokenize(fragment)
+        ]
+
+    def _text(self, id: int) -> str:
+        text: bytes = self._library.llama_vocab_get_text(self.handle, id) if id >= 0 else b""
+        return text.decode("utf-8", "replace")
+
+    def _read_markers(self, template: str) -> dict[str, Marker]:
+        library, markers = self._library, {}
+        special = library.LLAMA_TOKEN_ATTR_CONTROL | library.LLAMA_TOKEN_ATTR_USER_DEFINED
+        for token in range(self.size):
+            flags = library.llama_vocab_get_attr(self.handle, token)
+            if not flags & special:
+                continue
+            text = self._text(token)
+            if flags & library.LLAMA_TOKEN_ATTR_CONTROL or (text[:1] in ("<", "[") and text in template):
+                lstrip, rstrip = library.LLAMA_TOKEN_ATTR_LSTRIP, library.LLAMA_TOKEN_ATTR_RSTRIP
+                markers[text] = Marker(token, bool(flags & lstrip), bool(flags & rstrip))
+        markers.pop("", None)
+        return markers
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """Match any of the texts, the longest first, as the one group of a split."""
+    longest_first = sorted(texts, key=len, reverse=True)
+    return re.compile("(" + ("|".join(map(re.escape, longest_first)) or "(?!)") + ")")
