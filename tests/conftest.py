@@ -1,0 +1,70 @@
+"""What several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openkimi_scripted import ScriptedBackend, ScriptedOptions
+
+from openkimi import Backend, Embedder, OpenContext, Provider, hookimpl
+from openkimi.testing import HashingEmbedder, InMemoryRetriever
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def speech() -> str:
+    """A public-domain text of 170,000 characters: Truman's message to Congress of January 1946."""
+    return (DATA / "truman-1946.txt").read_text("utf-8")
+
+
+class Held:
+    """A plugin that offers one backend, one embedder and one retriever that the test holds in its hands.
+
+    They are chosen by ``config``: ``{"llm": {"type": "held"}, ...}``.
+    """
+
+    config = {  # noqa: RUF012
+        "llm": {"type": "held"},
+        "embedder": {"type": "held"},
+        "rag": {"type": "held"},
+    }
+
+    def __init__(self, **options: Any) -> None:
+        self.backend: Backend = ScriptedBackend(ScriptedOptions(**options))
+        self.embedder: Embedder = HashingEmbedder()
+        self.retriever = InMemoryRetriever()
+        self.opened: list[str] = []
+
+    def _provider(self, name: str) -> list[Provider[Any]]:
+        @asynccontextmanager
+        async def open_held(options: object, context: OpenContext) -> AsyncIterator[Any]:
+            self.opened.append(name)
+            yield getattr(self, name)
+            self.opened.remove(name)
+
+        return [Provider("held", open_held)]
+
+    @hookimpl
+    def register_backends(self) -> list[Provider[Any]]:
+        return self._provider("backend")
+
+    @hookimpl
+    def register_embedders(self) -> list[Provider[Any]]:
+        return self._provider("embedder")
+
+    @hookimpl
+    def register_retrievers(self) -> list[Provider[Any]]:
+        return self._provider("retriever")
+
+
+@pytest.fixture
+def held() -> type[Held]:
+    """The plugin class above, to be made with the scripted backend's options."""
+    return Held
+
+

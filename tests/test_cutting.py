@@ -1,0 +1,149 @@
+"""Cutting: documents are told from instructions and from the question."""
+
+import pytest
+
+from openkimi.cutting import cut_long_messages, question_of
+from openkimi.messages import GenerateRequest, ImagePart, Message, TextPart, ToolCall
+from openkimi.turn import Ask, Turn
+
+BOOK = "\n\n".join(f"Paragraph {number} tells of ships and of the sea, at some length." for number in range(200))
+
+
+def ask(*messages: Message) -> Ask:
+    return Ask(request=GenerateRequest(messages=messages))
+
+
+def larger_than(characters: int):  # type: ignore[no-untyped-def]
+    async def overflows(turn: Turn) -> bool:
+        return sum(len(message.text) for message in turn.skeleton().messages) > characters
+
+    return overflows
+
+
+async def test_a_book_in_the_system_message_becomes_a_document() -> None:
+    """Its first paragraph stays, the question stays, the rest can be searched."""
+    asked = ask(
+        Message(role="system", content=f"You are a librarian. Answer from the book.\n\n{BOOK}"),
+        Message(role="user", content="What do the ships do?"),
+    )
+
+    turn = await cut_long_messages(asked, (), larger_than(1000))
+
+    assert [document.text for document in turn.documents] == [BOOK]
+    assert turn.question == "What do the ships do?"
+    assert [message.text for message in turn.skeleton().messages] == [
+        "You are a librarian. Answer from the book.",
+        "What do the ships do?",
+    ]
+
+
+async def test_offsets_lead_back_into_the_callers_text() -> None:
+    """A cut's offset is where its document begins in the message."""
+    text = f"You answer questions.\n\n{BOOK}"
+    turn = await cut_long_messages(
+        ask(Message(role="system", content=text), Message(role="user", content="And?")), (), larger_than(1000)
+    )
+
+    [document], cut = turn.documents, turn.cuts[0]
+    assert text[cut.offset : cut.offset + len(document.text)] == document.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"{BOOK}\n\nWhich port is named last?", f"Which port is named last?\n\n{BOOK}", f"{BOOK} Which port is named last?"],
+)
+async def test_a_question_around_a_pasted_text_stays(text: str) -> None:
+    """In one long user message the question is found before or behind the text."""
+    turn = await cut_long_messages(ask(Message(role="user", content=text)), (), larger_than(1500))
+
+    assert "Which port is named last?" in turn.question
+    assert len(turn.question) < 1000
+    assert len(turn.documents) == 1
+
+
+async def test_only_as_much_is_cut_as_is_needed() -> None:
+    """The longest message goes first, and shorter ones stay whole when that is enough."""
+    short = BOOK[:1500]
+    asked = ask(
+        Message(role="system", content=short),
+        Message(role="user", content=BOOK),
+        Message(role="user", content="What now?"),
+    )
+
+    turn = await cut_long_messages(asked, (), larger_than(3000))
+
+    assert turn.skeleton().messages[0].text == short
+    assert len(turn.documents) == 1
+
+
+async def test_old_turns_of_a_long_conversation_become_a_document() -> None:
+    """When every message is short, the oldest exchanges are remembered and the last one stays."""
+    exchanges = [
+        message
+        for number in range(100)
+        for message in (
+            Message(role="user", content=f"What is the name of ship {number}?"),
+            Message(role="assistant", content=f"Ship {number} is called Number {number}."),
+        )
+    ]
+    asked = ask(
+        Message(role="system", content="Be brief."), *exchanges, Message(role="user", content="And of ship 7?")
+    )
+
+    turn = await cut_long_messages(asked, (), larger_than(1000))
+
+    messages = turn.skeleton().messages
+    assert messages[0].text == "Be brief."
+    assert messages[-1].text == "And of ship 7?"
+    assert "assistant: Ship 7 is called Number 7." in turn.documents[0].text
+    assert sum(len(message.text) for message in messages) <= 1000
+
+
+async def test_tool_calls_are_never_parted_from_their_results() -> None:
+    """Folding keeps whole exchanges, so that no tool message stands without its call."""
+    exchanges = [
+        message
+        for number in range(50)
+        for message in (
+            Message(role="user", content=f"Look up {number}, please, and tell me about it."),
+            Message(role="assistant", tool_calls=(ToolCall(id=f"c{number}", name="look", arguments="{}"),)),
+            Message(role="tool", content=f"Number {number}.", tool_call_id=f"c{number}"),
+        )
+    ]
+
+    turn = await cut_long_messages(ask(*exchanges), (), larger_than(500))
+
+    messages = turn.skeleton().messages
+    called = {call.id for message in messages for call in message.tool_calls}
+    assert {message.tool_call_id for message in messages if message.role == "tool"} <= called
+
+
+async def test_an_image_stays_beside_a_cut_text() -> None:
+    """Only text is cut out of a message with parts."""
+    image = ImagePart(url="data:image/png;base64,AA==")
+    asked = ask(Message(role="user", content=(TextPart(text=f"{BOOK}\n\nWhat is this?"), image)))
+
+    turn = await cut_long_messages(asked, (), larger_than(1000))
+
+    [message] = turn.skeleton().messages
+    assert image in message.content
+    assert "What is this?" in message.text
+
+
+async def test_stored_documents_find_a_place_without_changing_other_messages() -> None:
+    """Passages of a stored document come behind the instructions, or in a system message of their own."""
+    turn = await cut_long_messages(ask(Message(role="user", content="Hello")), ("doc_1",), larger_than(1000))
+
+    assert turn.with_passages({0: "A passage."}).messages[0] == Message(role="system", content="A passage.")
+    assert turn.skeleton().messages == (Message(role="user", content="Hello"),)
+
+
+def test_a_very_short_question_is_searched_with_the_one_before() -> None:
+    """'And the second?' says little without what came before."""
+    messages = [
+        Message(role="user", content="Which ports did the fleet call at?"),
+        Message(role="assistant", content="Lisbon and Cadiz."),
+        Message(role="user", content="And the second one?"),
+    ]
+
+    assert question_of(messages) == "Which ports did the fleet call at?\nAnd the second one?"
