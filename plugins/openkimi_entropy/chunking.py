@@ -84,10 +84,11 @@ class _Pending:
     def take(self, count: int) -> Passage:
         """Make a passage of the first atoms and go on with the others."""
         first, last = self.atoms[0], self.atoms[count - 1]
-        rest = self.atoms[count:]
-        self.atoms, self._weights = [], []
-        for atom in rest:
-            self.push(atom)
+        gone = self._weights[count - 1]
+        if count < len(self.atoms):
+            gone += self.atoms[count].start - last.end
+        self.atoms = self.atoms[count:]
+        self._weights = [weight - gone for weight in self._weights[count:]]
         return Passage(first.start, last.end, last.path, first.opens)
 
     def take_best(self, check: Check) -> Passage:

@@ -14,14 +14,11 @@ from openkimi_entropy.chunking import Passage
 from openkimi_entropy.lines import Check
 from openkimi_entropy.scripts import count_cjk
 
-WINDOW = 32_768
-"""How far deflate looks back, in bytes."""
-
-# Measured on handbooks and a speech, English and Chinese: deflate spends about 20 bytes however short a text
-# is, then 0.36 for each byte of English prose, a quarter more for Chinese (three bytes a sign), and half as
+# Measured on handbooks and a speech, English and Chinese: deflate spends about 12 bytes however short a text
+# is, then 0.375 for each byte of English prose, a quarter more for Chinese (three bytes a sign), and half as
 # much again where no text comes before; that fades over 4 KB.
-_START_UP = 20
-_USUAL, _USUAL_CJK = 0.36, 0.45
+_START_UP = 12
+_USUAL, _USUAL_CJK = 0.375, 0.465
 _UNPRIMED, _FADES_OVER = 0.5, 4_000
 
 
@@ -31,24 +28,22 @@ def compression_density(text: str, passages: Sequence[Passage], check: Check) ->
     The rate of a passage is divided by the usual one for its mix of scripts and its place, so that English
     and Chinese compare, and the beginning of a text is not denser for being first.
     """
-    scores = []
+    # One stream, flushed after each passage, looks back 32 KiB by itself.
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    scores, read, end = [], 0, 0
     for passage in passages:
         check()
-        before = text[max(0, passage.start - WINDOW) : passage.start].encode("utf-8", "replace")
-        scores.append(_density(text[passage.start : passage.end], before[-WINDOW:]))
+        fresh = text[max(passage.start, end) : passage.end]
+        data = fresh.encode("utf-8", "replace")
+        size = len(deflate.compress(data)) + len(deflate.flush(zlib.Z_SYNC_FLUSH))
+        rate = max(0, size - _START_UP) / len(data)
+        scores.append(min(1.0, rate / (2 * _usual_rate(fresh, read))))
+        read, end = read + len(data), passage.end
     return scores
 
 
-def _density(text: str, before: bytes) -> float:
-    data = text.encode("utf-8", "replace")
-    size = max(0, _deflated(data, before) - _START_UP)
+def _usual_rate(text: str, read: int) -> float:
+    """Estimate what a byte of prose costs after ``read`` bytes."""
     share = count_cjk(text) / len(text)
     usual = _USUAL + (_USUAL_CJK - _USUAL) * share
-    usual *= 1 + _UNPRIMED * math.exp(-len(before) / _FADES_OVER)
-    return min(1.0, size / len(data) / (2 * usual))
-
-
-def _deflated(data: bytes, before: bytes) -> int:
-    """Count the bytes of a raw deflate stream that has read ``before`` already."""
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=before)
-    return len(deflate.compress(data)) + len(deflate.flush())
+    return usual * (1 + _UNPRIMED * math.exp(-read / _FADES_OVER))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 STEP = 16_384
 """The most characters that one call of the regular expression engine looks at."""
 
-_BREAK = re.compile("\r\n|[\n\r\f\v\x85\u2028\u2029]")
+_BREAK = re.compile("[\n\r\f\v\x85\u2028\u2029]")
+_BREAKS = re.compile("\r\n|[\n\r\f\v\x85\u2028\u2029]")
 VISIBLE = re.compile(r"\S")
 
 Check = Callable[[], None]
@@ -40,21 +41,25 @@ def search(pattern: re.Pattern[str], text: str, start: int, end: int, check: Che
 
 
 def read_lines(text: str, check: Check) -> Iterator[Line]:
-    """Yield the lines of a text that are not blank; both kinds of paragraph mark are line breaks."""
-    position, after_blank = 0, True
-    while position < len(text):
-        found = search(_BREAK, text, position, len(text), check)
+    """Yield the lines of a text that are not blank; page and paragraph marks are line breaks too."""
+    above = 0
+    while visible := search(VISIBLE, text, above, len(text), check):
+        start = visible.start()
+        found = search(_BREAK, text, start, len(text), check)
         end = found.start() if found else len(text)
-        if visible := search(VISIBLE, text, position, end, check):
-            yield Line(visible.start(), _visible_end(text, visible.start(), end, check), after_blank)
-        after_blank = visible is None
-        position = found.end() if found else len(text)
+        yield Line(start, _visible_end(text, start, end, check), _has_blank(text, above, start))
+        above = end
+
+
+def _has_blank(text: str, start: int, end: int) -> bool:
+    """Tell whether white space between two lines, or before the first, holds an empty one."""
+    return start == 0 or len(_BREAKS.findall(text, start, min(end, start + STEP))) > 1
 
 
 def _visible_end(text: str, start: int, end: int, check: Check) -> int:
     """Step back over the white space before ``end``."""
     while end > start and text[end - 1].isspace():
+        check()
         piece = text[max(start, end - STEP) : end]
         end -= len(piece) - len(piece.rstrip())
-        check()
     return end

@@ -10,6 +10,7 @@ from openkimi_entropy.headings import LONGEST, Heading, continues, read_heading,
 from openkimi_entropy.lines import Check, Line, read_lines
 from openkimi_entropy.outline import Outline
 
+_LONGEST_RUN = 1_000
 _CONTENTS = 3
 """So many headings with nothing under them are a table of contents."""
 
@@ -35,13 +36,15 @@ def place_lines(text: str, check: Check) -> Iterator[Placed]:
     as a table of contents does, are ordinary lines.
     """
     outline, run = Outline(), list[_Candidate]()
-    for line, heading in _read(text, check):
-        if heading is not None and outline.accepts(heading):
+    for line, found in _read(text, check):
+        heading = found if found is not None and outline.accepts(found) else None
+        if heading is not None:
             run.append(_Candidate(line, heading))
-            continue
-        yield from _settle(run, outline)
-        run.clear()
-        yield Placed(line, outline.path, is_heading=False, opens=False)
+        if heading is None or len(run) == _LONGEST_RUN:
+            yield from _settle(run, outline)
+            run.clear()
+        if heading is None:
+            yield Placed(line, outline.path, is_heading=False, opens=False)
     yield from _settle(run, outline)
 
 
