@@ -21,7 +21,7 @@ from openkimi_scripted.options import DEFAULT_CONTEXT_LENGTH, ScriptedOptions
 from openkimi_scripted.prompt import render
 from openkimi_scripted.script import compose
 from openkimi_scripted.steps import gather, steps
-from openkimi_scripted.tokens import tokenize
+from openkimi_scripted.tokens import count
 
 _KEPT = 256
 _INLINE = 50_000
@@ -140,4 +140,4 @@ class ScriptedBackend(Backend):
 
 
 def _counts(texts: Sequence[str]) -> list[int]:
-    return [len(tokenize(text)) for text in texts]
+    return [count(text) for text in texts]

@@ -60,6 +60,7 @@ def _text(request: GenerateRequest, options: ScriptedOptions, prompt: str) -> st
     if wanted.type == "json_schema":
         return msgspec.json.encode(minimal_instance(wanted.schema or {"type": "object"})).decode()
     answer = extract(request.messages) + settings_marker(request)
+    answer = answer.encode("utf-8", "replace").decode()
     return msgspec.json.encode({"answer": answer}).decode() if wanted.type == "json_object" else answer
 
 

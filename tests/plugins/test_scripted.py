@@ -290,6 +290,13 @@ async def test_json_answers() -> None:
     jsonschema.validate(fitted, schema)
 
 
+async def test_lone_surrogates_do_no_harm() -> None:
+    """Text that no encoding can carry is answered about, and what is said of it can be encoded."""
+    request = ask("harbour \ud800?", response_format=ResponseFormat(type="json_object"), logprobs=True)
+
+    assert (await answer(request)).encode()
+
+
 def test_minimal_instance_ends_on_recursive_schemas() -> None:
     """A schema that requires itself without end gives a value all the same."""
     schema = {"type": "object", "properties": {"self": {"$ref": "#"}}, "required": ["self"]}

@@ -1,0 +1,160 @@
+"""One HTTP session to one server: keys, limits, timeouts and retries."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from openkimi import BackendError, BackendTimeout, BackendUnavailable, PluginError, UpstreamError, __version__
+from openkimi_openai.address import Address, resolve
+from openkimi_openai.failure import Failure, network_reason
+from openkimi_openai.options import ServerOptions
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_RETRIED = frozenset({429, 502, 503, 504})
+_FIRST_DELAY = 0.25
+_LONGEST_DELAY = 5.0
+_ERROR_BODY = 65_536
+
+log = structlog.get_logger()
+
+
+class Client:
+    """Posts JSON to one server; made by :func:`open_client`."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, address: Address, options: ServerOptions, failure: Failure
+    ) -> None:
+        self._session = session
+        self._options = options
+        self._slots = asyncio.Semaphore(options.concurrency)
+        self.address = address
+        self.failure = failure
+
+    @asynccontextmanager
+    async def post(self, path: str, payload: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Post JSON and yield the response once its status says that all is well.
+
+        Tries again, as the option ``retries`` says, while nothing of an answer has come. A connection
+        whose answer was not read to its end is closed when the block is left.
+
+        Raises:
+            BackendUnavailable: the server cannot be reached.
+            BackendTimeout: the server is too slow.
+            UpstreamError: the server answered with an error of its own.
+            BackendError: the connection broke in the middle of the answer.
+        """
+        body = msgspec.json.encode(payload)
+        async with self._slots:
+            response = await self._answer(path, body)
+            try:
+                with self._translated(BackendError, f"{self.address.host} broke off its answer"):
+                    yield response
+            finally:
+                response.close()
+
+    async def post_json(self, path: str, payload: Mapping[str, Any]) -> bytes:
+        """Post JSON and read the whole answer."""
+        async with self.post(path, payload) as response:
+            return await response.read()
+
+    async def _answer(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+        tried = 0
+        while True:
+            try:
+                return await self._try(path, body)
+            except (BackendUnavailable, UpstreamError) as error:
+                delay = _delay(tried, error.retry_after)
+                status = error.status if isinstance(error, UpstreamError) else None
+                if tried == self._options.retries or delay is None or status not in (None, *_RETRIED):
+                    raise
+                log.warning("upstream_retry", host=self.address.host, status=status, delay=round(delay, 2))
+            await asyncio.sleep(delay)
+            tried += 1
+
+    async def _try(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+        with self._translated(BackendUnavailable, f"cannot reach {self.failure.place}"):
+            response = await self._session.post(
+                f"{self.address.url}/{path}", data=body, allow_redirects=False
+            )
+            if 200 <= response.status < 300:
+                return response
+            try:
+                said = await _read_some(response)
+            finally:
+                response.close()
+        raise self.failure.refused(response.status, response.headers, said)
+
+    @contextmanager
+    def _translated(self, kind: type[BackendError], what: str) -> Iterator[None]:
+        """Make our errors of those of the network."""
+        import aiohttp
+
+        try:
+            yield
+        except aiohttp.ConnectionTimeoutError as error:
+            raise BackendTimeout(
+                f"{self.failure.place} took no connection within {self._options.connect_timeout:g} s"
+            ) from error
+        except TimeoutError as error:
+            raise BackendTimeout(
+                f"{self.address.host} sent nothing for {self._options.timeout:g} s"
+            ) from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise kind(self.failure.clean(f"{what}: {network_reason(error)}")) from error
+
+
+@asynccontextmanager
+async def open_client(options: ServerOptions, *, section: str) -> AsyncIterator[Client]:
+    """Open a session to the server that the options of a config section name, and close it at the end.
+
+    Raises:
+        ConfigError: the options do not name a server.
+        PluginError: aiohttp is not installed.
+    """
+    try:
+        import aiohttp
+    except ImportError as error:
+        raise PluginError("the kind 'openai' needs aiohttp: pip install aiohttp") from error
+    address = resolve(options)
+    secrets = [*options.headers.values(), *([address.key] if address.key else [])]
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=None, connect=options.connect_timeout, sock_read=options.timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=_headers(address, options),
+    ) as session:
+        yield Client(session, address, options, Failure(address, section, secrets))
+
+
+def _headers(address: Address, options: ServerOptions) -> dict[str, str]:
+    """Join our headers and the user's, which win."""
+    headers = {"content-type": "application/json", "user-agent": f"openkimi/{__version__}"}
+    if address.key is not None:
+        headers["authorization"] = f"Bearer {address.key.reveal()}"
+    return headers | {name.lower(): value.reveal() for name, value in options.headers.items()}
+
+
+def _delay(tried: int, retry_after: float | None) -> float | None:
+    """Choose how long to wait before another try; None when the server wants a longer break."""
+    if retry_after is None:
+        return min(_FIRST_DELAY * 2.0**tried, _LONGEST_DELAY) * random.uniform(0.5, 1.0)
+    return retry_after + random.uniform(0, 0.1) if retry_after <= _LONGEST_DELAY else None
+
+
+async def _read_some(response: aiohttp.ClientResponse) -> bytes:
+    """Read what an error says, but not without end."""
+    body = b""
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) >= _ERROR_BODY:
+            break
+    return body
