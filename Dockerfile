@@ -21,10 +21,10 @@ RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 \
     && useradd --uid 10001 --create-home openkimi \
     && install -d -o openkimi -g openkimi /models /data
 COPY --from=build /opt/openkimi /opt/openkimi
-COPY config /etc/openkimi
+COPY config/config.docker.json /etc/openkimi/config.json
 ENV PATH=/opt/openkimi/bin:$PATH PYTHONUNBUFFERED=1 OPENKIMI_CACHE_DIR=/models
 USER openkimi
-# The shipped config keeps its documents under data/, relative to here.
+# A config of yours may keep its documents under data/, as the shipped ones do: that is the volume.
 WORKDIR /
 VOLUME ["/models", "/data"]
 EXPOSE 8000
