@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import urllib.request
 import venv
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,37 @@ def test_a_strangers_own_tests_pass(python: Path, outside: dict[str, str], tmp_p
     assert re.search(r"\d+ passed", printed)
 
 
+@pytest.mark.packaging
+@pytest.mark.skipif(not (ROOT / ".venv" / "openkimi-setup").is_file(), reason="set up without just")
+def test_just_serve_starts_and_stops_cleanly(tmp_path: Path) -> None:
+    """The README's command serves the real model, and Ctrl-C ends it without a complaint."""
+    config = msgspec.json.decode((ROOT / "config" / "config.json").read_bytes())
+    config["rag"]["path"] = str(tmp_path / "lancedb")
+    port, log = free_port(), tmp_path / "serve.log"
+    command = [
+        *(ROOT / ".venv" / "bin" / "just", "serve"),
+        *("--config", write_config(tmp_path, config), "--port", str(port)),
+    ]
+    with log.open("wb") as output:
+        just = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/health", just, log)
+        answer = chat(f"http://127.0.0.1:{port}", "Answer briefly.", "What is the capital of France?")
+        os.killpg(just.pid, signal.SIGINT)
+        status = just.wait(30)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(just.pid, signal.SIGKILL)
+    printed = log.read_text("utf-8", "replace")
+
+    assert "Paris" in answer
+    assert status in {0, 130}
+    assert f"curl http://127.0.0.1:{port}/v1/chat/completions" in printed
+    assert not re.search(r"Traceback|error:", printed), printed
+
+
 def document() -> str:
     """Make a text of some 4,000 words with one sentence worth finding."""
     filler = [
@@ -322,11 +354,17 @@ def write_config(folder: Path, config: dict[str, Any]) -> Path:
     return path
 
 
+def free_port() -> int:
+    """Find a port of loopback that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
 @contextmanager
 def serving(python: Path, config: Path, env: dict[str, str], cwd: Path) -> Iterator[str]:
     """Run the installed gateway on a free port of loopback and give its address."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [python, "-m", "openkimi.api.server", "--config", config, "--port", str(port)]
     with (cwd / "server.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
