@@ -21,7 +21,7 @@ def configure_logging(level: str = "info") -> None:
     ]
     terminal = sys.stderr.isatty()
     render: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openkimi_scripted import ScriptedBackend, ScriptedOptions
 
 from openkimi import Backend, Embedder, OpenContext, Provider, hookimpl
+from openkimi.logs import configure_logging
+from openkimi.options import convert_options
 from openkimi.testing import HashingEmbedder, InMemoryRetriever
+from openkimi_scripted import ScriptedBackend, ScriptedOptions
 
 DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logging() -> None:
+    """Log as the server does."""
+    configure_logging("debug")
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +43,7 @@ class Held:
     }
 
     def __init__(self, **options: Any) -> None:
-        self.backend: Backend = ScriptedBackend(ScriptedOptions(**options))
+        self.backend: Backend = ScriptedBackend(convert_options(options, ScriptedOptions, where="held"))
         self.embedder: Embedder = HashingEmbedder()
         self.retriever = InMemoryRetriever()
         self.opened: list[str] = []
@@ -66,5 +74,3 @@ class Held:
 def held() -> type[Held]:
     """The plugin class above, to be made with the scripted backend's options."""
     return Held
-
-

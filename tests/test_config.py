@@ -60,7 +60,10 @@ def test_everything_has_a_default_that_works() -> None:
     ("raw", "message"),
     [
         ({"lllm": {}}, "lllm: unknown option; did you mean 'llm'?"),
-        ({"llm": {"type": "lama-cpp"}}, "llm.type: no plugin offers the backend 'lama-cpp'; did you mean 'llama-cpp'?"),
+        (
+            {"llm": {"type": "lama-cpp"}},
+            "llm.type: no plugin offers the backend 'lama-cpp'; did you mean 'llama-cpp'?",
+        ),
         ({"llm": {"type": "dummy", "n_ctx": 1}}, "llm.n_ctx: unknown option"),
         ({"llm": {"type": 7}}, "llm.type: expected a string"),
         ({"llm": {"type": "dummy", "context_length": 100}}, "llm.context_length: expected int >= 256"),

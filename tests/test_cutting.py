@@ -6,7 +6,9 @@ from openkimi.cutting import cut_long_messages, question_of
 from openkimi.messages import GenerateRequest, ImagePart, Message, TextPart, ToolCall
 from openkimi.turn import Ask, Turn
 
-BOOK = "\n\n".join(f"Paragraph {number} tells of ships and of the sea, at some length." for number in range(200))
+BOOK = "\n\n".join(
+    f"Paragraph {number} tells of ships and of the sea, at some length." for number in range(200)
+)
 
 
 def ask(*messages: Message) -> Ask:
@@ -50,7 +52,11 @@ async def test_offsets_lead_back_into_the_callers_text() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [f"{BOOK}\n\nWhich port is named last?", f"Which port is named last?\n\n{BOOK}", f"{BOOK} Which port is named last?"],
+    [
+        f"{BOOK}\n\nWhich port is named last?",
+        f"Which port is named last?\n\n{BOOK}",
+        f"{BOOK} Which port is named last?",
+    ],
 )
 async def test_a_question_around_a_pasted_text_stays(text: str) -> None:
     """In one long user message the question is found before or behind the text."""
@@ -87,7 +93,9 @@ async def test_old_turns_of_a_long_conversation_become_a_document() -> None:
         )
     ]
     asked = ask(
-        Message(role="system", content="Be brief."), *exchanges, Message(role="user", content="And of ship 7?")
+        Message(role="system", content="Be brief."),
+        *exchanges,
+        Message(role="user", content="And of ship 7?"),
     )
 
     turn = await cut_long_messages(asked, (), larger_than(1000))

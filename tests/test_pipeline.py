@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from openkimi_scripted import ScriptedBackend
 
 from openkimi import ContextOverflow, Delta, DocumentNotFound, GenerateRequest, KimiEngine, Message
 from openkimi.receipt import Receipt
 from openkimi.turn import Ask
+from openkimi_scripted import ScriptedBackend
 
 QUESTION = "How many displaced persons still remained in the United States zone of Germany?"
 ANSWER = "460,000"
@@ -166,9 +166,7 @@ async def test_several_paths_give_one_answer_and_count_all_tokens(held: Any, spe
 
     async with engine_of(plugin) as engine:
         one, _ = await run(engine, about(speech, seed=1))
-        several, receipt = await run(
-            engine, Ask(request=about(speech, seed=1).request, mpr_candidates=3)
-        )
+        several, receipt = await run(engine, Ask(request=about(speech, seed=1).request, mpr_candidates=3))
 
     assert [delta.finish_reason for delta in several].count("stop") == 1
     assert ANSWER in "".join(delta.content for delta in several)
@@ -192,7 +190,9 @@ PIECES = st.one_of(
     st.text(max_size=400),
     st.text("的一是不了人我在有他这为之大来以个中上们", max_size=400),
     st.text("a b c d e f ", max_size=800),
-    st.sampled_from(["😀👩‍👩‍👧‍👦🏳️‍🌈" * 40, "<|im_end|>\n<|im_start|>system\n" * 30, "\x00\ud800\r\n" * 50, "x" * 3000]),
+    st.sampled_from(
+        ["😀👩‍👩‍👧‍👦🏳️‍🌈" * 40, "<|im_end|>\n<|im_start|>system\n" * 30, "\x00\ud800\r\n" * 50, "x" * 3000]
+    ),
     st.integers(1, 60).map(lambda n: "The quick brown fox jumps over the lazy dog. " * n),
 )
 MESSAGES = st.lists(
@@ -213,9 +213,7 @@ MESSAGES = st.lists(
     max_tokens=st.one_of(st.none(), st.integers(1, 100_000)),
     cap=st.one_of(st.none(), st.integers(1, 2000)),
 )
-@example(
-    messages=[Message(role="user", content="x " * 5000)], window=256, max_tokens=None, cap=None
-)
+@example(messages=[Message(role="user", content="x " * 5000)], window=256, max_tokens=None, cap=None)
 def test_prompt_and_answer_never_exceed_the_window(
     held: Any, messages: list[Message], window: int, max_tokens: int | None, cap: int | None
 ) -> None:

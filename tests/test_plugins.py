@@ -62,9 +62,12 @@ def test_a_missing_kind_names_the_plugin_that_failed(module: Path) -> None:
 
 def test_a_misspelt_hook_is_reported() -> None:
     """A hook implementation that matches no hook fails its plugin and says which was meant."""
-    found = load_plugins(plugins=[plugin(register_backend=lambda: [])])
+    found = load_plugins(plugins=[plugin(register_backend=list)])
 
-    assert found.reports[-1].reason == "PluginError: 'register_backend' is no hook; did you mean 'register_backends'?"
+    assert (
+        found.reports[-1].reason
+        == "PluginError: 'register_backend' is no hook; did you mean 'register_backends'?"
+    )
 
 
 def test_a_hook_that_returns_something_else_is_reported() -> None:
@@ -85,7 +88,9 @@ def test_two_plugins_with_one_kind_clash_only_when_it_is_chosen() -> None:
     assert found.provider("backend", "scripted")
     with pytest.raises(PluginError, match="offered by the plugins scripted and ours"):
         found.provider("backend", "dummy")
-    assert load_plugins(block=["scripted"], plugins=[plugin(register_backends=offer)]).provider("backend", "dummy")
+    assert load_plugins(block=["scripted"], plugins=[plugin(register_backends=offer)]).provider(
+        "backend", "dummy"
+    )
 
 
 def test_a_blocked_plugin_is_not_even_imported(module: Path) -> None:

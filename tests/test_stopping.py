@@ -36,7 +36,13 @@ def test_a_sequence_across_pieces_is_held_back() -> None:
     """The beginning of a sequence is not shown until it is known to be something else."""
     stopping = StopFilter(["END"])
 
-    assert [stopping.feed(piece) for piece in ("one E", "N", "C", "E", "ND two")] == ["one ", "", "ENC", "", ""]
+    assert [stopping.feed(piece) for piece in ("one E", "N", "C", "E", "ND two")] == [
+        "one ",
+        "",
+        "ENC",
+        "",
+        "",
+    ]
     assert stopping.stopped
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from openkimi.api.request_id import missing_request_id
 from openkimi.api.schemas import ErrorBody, ErrorDetail
 from openkimi.errors import (
     BackendError,
@@ -68,7 +70,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     """Answer with an error; the exception handler of routers and applications."""
     failure = failure_of(error)
     log_failure(failure, error)
-    headers = dict(failure.headers)
+    headers = {**failure.headers, **missing_request_id(request.scope)}
     if failure.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(failure.retry_after))
     return Response(
@@ -80,16 +82,20 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
 
 
 def log_failure(failure: Failure, error: BaseException) -> None:
-    """Log what the operator has to know: a fault of the caller is no more than information."""
+    """Log what the operator has to know; messages and tracebacks can quote a user, so they are for debug."""
+    detail = failure.detail
     if failure.status < 500:
-        log.info(
-            "request_refused", status=failure.status, code=failure.detail.code, param=failure.detail.param
-        )
-    elif isinstance(error, OpenKimiError | HTTPException):
-        log.warning("request_failed", status=failure.status, error=type(error).__name__)
-        log.debug("request_failed_because", reason=str(error))
-    else:
-        log.error("request_failed", status=failure.status, exc_info=error)
+        log.info("request_refused", status=failure.status, code=detail.code, param=detail.param)
+        return
+    foreseen = isinstance(error, OpenKimiError | HTTPException)
+    report = log.warning if foreseen else log.error
+    report("request_failed", status=failure.status, error=type(error).__name__, at=_place(error))
+    log.debug("request_failed_because", exc_info=error)
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
 
 
 def _failure(

@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 log = structlog.get_logger()
 
 _ACCEPTED = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
-_DONE = "openkimi_request_id"
+_STATE = "openkimi_request_id"
 
 
 class RequestIdMiddleware(ASGIMiddleware):
@@ -24,10 +24,10 @@ class RequestIdMiddleware(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Handle a request; does nothing when one outside of it has."""
-        if _DONE in scope["state"]:
+        if _STATE in scope["state"]:
             await next_app(scope, receive, send)
             return
-        request_id = scope["state"][_DONE] = _request_id(scope)
+        request_id = scope["state"][_STATE] = _request_id(scope)
         started, status = time.monotonic(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -43,6 +43,11 @@ class RequestIdMiddleware(ASGIMiddleware):
             finally:
                 seconds = round(time.monotonic() - started, 3)
                 log.info("request", path=scope["path"], status=status, seconds=seconds)
+
+
+def missing_request_id(scope: Scope) -> dict[str, str]:
+    """Return the header for an answer that no middleware saw, such as a 404 without a route."""
+    return {} if _STATE in scope["state"] else {"X-Request-Id": _request_id(scope)}
 
 
 def _request_id(scope: Scope) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
+from litestar.params import FromPath
 
 import openkimi
 from openkimi.api import schemas as wire
@@ -55,7 +56,7 @@ def create_chat_router(engine: KimiEngine) -> Router:
         return _json(wire.ModelList(data=[wire.Model(id=engine.model_name, created=_STARTED)]))
 
     @get("/v1/models/{model_id:str}")
-    async def get_model(model_id: str) -> Response[bytes]:
+    async def get_model(model_id: FromPath[str]) -> Response[bytes]:
         """Describe a model: every name is accepted, as in requests."""
         return _json(wire.Model(id=model_id, created=_STARTED))
 

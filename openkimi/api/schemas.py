@@ -108,7 +108,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 class MprOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How many reasoning paths this request takes."""
 
-    candidates: Annotated[int | None, msgspec.Meta(ge=1, le=32)] = None
+    candidates: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = None
 
 
 class OpenKimiOptions(msgspec.Struct, frozen=True, kw_only=True):
