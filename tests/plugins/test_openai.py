@@ -581,7 +581,7 @@ async def test_a_silent_server_times_out() -> None:
 
     for handler in (silent, stuck):
         with pytest.raises(BackendTimeout, match=r"0\.2 s"):
-            await answered(handler, timeout=0.2)
+            await asyncio.wait_for(answered(handler, timeout=0.2), 4)
 
 
 async def endless(request: web.Request) -> web.StreamResponse:
@@ -639,7 +639,13 @@ async def test_concurrency_is_bounded() -> None:
 
 async def test_connections_are_used_again() -> None:
     """A finished answer leaves its connection open for the next one."""
-    async with Upstream(streaming(*HELLO)).running() as upstream, opened(upstream) as backend:
+
+    async def ending_late(request: web.Request) -> web.StreamResponse:
+        response = await streaming(*HELLO)(request)
+        await asyncio.sleep(0.005)
+        return response
+
+    async with Upstream(ending_late).running() as upstream, opened(upstream) as backend:
         peers = set()
         for _ in range(3):
             await collect(backend)

@@ -209,6 +209,13 @@ async def test_max_tokens_ends_the_answer() -> None:
     assert deltas[-1].usage.completion_tokens == 3
 
 
+async def test_an_answer_that_just_fits_is_not_cut() -> None:
+    """An answer of exactly `max_tokens` tokens is whole."""
+    deltas = await collect(backend(reply="one two three"), ask(max_tokens=5))
+
+    assert (text(deltas), deltas[-1].finish_reason) == ("one two three", "stop")
+
+
 async def test_overflow_is_refused_to_the_token() -> None:
     """Prompt and answer may fill the window exactly, and not exceed it by one token."""
     read = await backend().count_prompt(ask())
