@@ -1,0 +1,135 @@
+"""The memory: a document is processed once, and only for as long as somebody wants it."""
+
+import asyncio
+from collections.abc import Sequence
+
+from openkimi import Chunk, Document, Processor
+from openkimi.memory import Memory
+from openkimi.testing import InMemoryRetriever
+
+TEXT = "The harbour lies in the north.\n\nThe market lies in the south."
+
+
+class Paragraphs(Processor):
+    """Cuts at blank lines, and waits while ``gate`` is closed."""
+
+    def __init__(self, version: str = "1") -> None:
+        self._version = version
+        self.calls = 0
+        self.cancelled = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    async def process(self, document: Document) -> Sequence[Chunk]:
+        self.calls += 1
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        chunks, start = [], 0
+        for ordinal, text in enumerate(document.text.split("\n\n")):
+            start = document.text.index(text, start)
+            chunks.append(
+                Chunk(
+                    key=Chunk.key_of(text, (), self._version),
+                    text=text,
+                    start=start,
+                    end=start + len(text),
+                    ordinal=ordinal,
+                    density=len(text) / 100,
+                )
+            )
+        return chunks
+
+
+async def test_a_document_is_processed_once() -> None:
+    """The same text again costs nothing."""
+    processor = Paragraphs()
+    memory = Memory(processor, InMemoryRetriever())
+
+    for _ in range(3):
+        await memory.remember(Document.of(TEXT), "anonymous")
+
+    assert processor.calls == 1
+
+
+async def test_two_at_the_same_time_share_the_work_and_survive_each_other() -> None:
+    """One of two who wait may leave, the other still gets the document."""
+    processor = Paragraphs()
+    processor.gate.clear()
+    retriever = InMemoryRetriever()
+    memory = Memory(processor, retriever)
+    one, two = (asyncio.create_task(memory.remember(Document.of(TEXT), "anonymous")) for _ in range(2))
+    await asyncio.sleep(0.01)
+
+    one.cancel()
+    await asyncio.wait([one])
+    processor.gate.set()
+    await two
+
+    assert (processor.calls, processor.cancelled, len(retriever.added)) == (1, 0, 1)
+
+
+async def test_when_everyone_leaves_the_work_stops() -> None:
+    """Nobody waits any more: the processing is cancelled, and starts anew next time."""
+    processor = Paragraphs()
+    processor.gate.clear()
+    memory = Memory(processor, InMemoryRetriever())
+    task = asyncio.create_task(memory.remember(Document.of(TEXT), "anonymous"))
+    await asyncio.sleep(0.01)
+
+    task.cancel()
+    await asyncio.wait([task])
+    processor.gate.set()
+    await memory.remember(Document.of(TEXT), "anonymous")
+
+    assert (processor.calls, processor.cancelled) == (2, 1)
+
+
+async def test_another_processor_version_processes_again() -> None:
+    """What an older version cut is replaced."""
+    retriever = InMemoryRetriever()
+    await Memory(Paragraphs("1"), retriever).remember(Document.of(TEXT), "anonymous")
+
+    await Memory(Paragraphs("2"), retriever).remember(Document.of(TEXT), "anonymous")
+
+    info = await retriever.get(Document.of(TEXT).id)
+    assert info is not None
+    assert info.fingerprint == "2"
+
+
+async def test_tenants_do_not_see_each_other() -> None:
+    """The same text of another tenant is processed for that one."""
+    retriever = InMemoryRetriever()
+    memory = Memory(Paragraphs(), retriever)
+    document = Document.of(TEXT)
+    await memory.remember(document, "one")
+
+    hits = await memory.search("Where is the harbour?", [document.id], tenant="two")
+
+    assert hits == []
+    assert await memory.search("Where is the harbour?", [document.id], tenant="one")
+
+
+async def test_the_densest_chunks_come_first_and_are_always_the_same() -> None:
+    """Whatever was asked, the dense core of a document does not change."""
+    memory = Memory(Paragraphs(), InMemoryRetriever())
+    document = Document.of(TEXT)
+    await memory.remember(document, "anonymous")
+
+    first = await memory.densest(document.id, "anonymous")
+
+    assert [chunk.density for chunk in first] == sorted((chunk.density for chunk in first), reverse=True)
+    assert await memory.densest(document.id, "anonymous") == first
+
+
+def test_a_text_has_the_same_id_everywhere() -> None:
+    """The id is made of the content, and what no encoding can hold does not break it."""
+    assert Document.of("ships").id == Document.of("ships").id
+    assert Document.of("ships").id != Document.of("ships ").id
+    assert "\ud800" not in Document.of("a\ud800b").text
