@@ -82,4 +82,5 @@ def seal(request: GenerateRequest, *, prompt_tokens: int, window: int) -> Genera
             "shorten the last message, the instructions or the tools, or take a model with a larger window",
             param="messages",
         )
-    return msgspec.structs.replace(request, max_tokens=min(request.max_tokens or room, room))
+    limited = request.max_tokens is not None
+    return msgspec.structs.replace(request, max_tokens=min(request.max_tokens or room, room), limited=limited)

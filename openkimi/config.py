@@ -167,7 +167,9 @@ def _checked(chosen: Chosen[Any], where: str) -> Chosen[Any]:
         try:
             chosen.provider.check(chosen.options)
         except ConfigError as error:
-            raise type(error)(f"{where}: {error.message}") from error
+            field, colon, _ = error.message.partition(":")
+            named = colon and field in chosen.options.__struct_fields__
+            raise type(error)(f"{where}{'.' if named else ': '}{error.message}") from error
     return chosen
 
 

@@ -81,13 +81,15 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a backend is asked for: one answer to a list of messages.
 
     Every field means what the parameter of that name means in OpenAI's chat completions.
-    ``max_tokens`` as a backend receives it is always set and fits the window.
+    ``max_tokens`` as a backend receives it is always set and fits the window; ``limited`` is False when
+    the caller set none, so that a server which knows its own window need not be told.
     ``model`` is the name the caller sent; a backend with one model ignores it.
     """
 
     messages: tuple[Message, ...]
     model: str = ""
     max_tokens: int | None = None
+    limited: bool = True
     temperature: float = 1.0
     top_p: float = 1.0
     presence_penalty: float = 0.0

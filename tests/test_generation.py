@@ -78,8 +78,11 @@ async def test_max_tokens_always_fits_the_window() -> None:
     await run(backend, GenerateRequest(messages=HELLO.messages, max_tokens=1000))
     assert backend.asked.max_tokens == 90
 
+    assert backend.asked.limited
+
     await run(backend, HELLO)
     assert backend.asked.max_tokens == 90
+    assert not backend.asked.limited
 
 
 def test_a_prompt_that_fills_the_window_is_refused() -> None:

@@ -16,7 +16,7 @@ def encode_request(request: GenerateRequest, options: OpenAIOptions) -> dict[str
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    if request.max_tokens is not None:
+    if request.max_tokens is not None and (request.limited or options.max_output_tokens):
         payload[options.max_tokens_field] = min(
             request.max_tokens, options.max_output_tokens or request.max_tokens
         )

@@ -32,6 +32,8 @@ from openkimi import (
 )
 from openkimi.testing import open_component
 from openkimi_openai import register_backends
+from openkimi_openai.options import OpenAIOptions
+from openkimi_openai.payload import encode_request
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 KEY = "sk-test-4711"
@@ -771,3 +773,11 @@ def test_what_counts_as_openais_own_address(monkeypatch: pytest.MonkeyPatch, url
     address = resolve(ServerOptions(api_url=url, model_name="m"))
 
     assert (address.key is not None) is own
+
+
+def test_a_limit_that_nobody_set_is_not_sent() -> None:
+    """The server fills its own window: our estimate of the prompt could make it refuse the sum."""
+    request = GenerateRequest(messages=(Message(role="user", content="x"),), max_tokens=900, limited=False)
+
+    assert "max_tokens" not in encode_request(request, OpenAIOptions(model_name="m"))
+    assert encode_request(request, OpenAIOptions(model_name="m", max_output_tokens=50))["max_tokens"] == 50
