@@ -1,0 +1,213 @@
+"""The list of stored documents; one without a row here does not exist."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from openkimi import Chunk, DocumentInfo
+from openkimi_lancedb.failures import storage_errors
+from openkimi_lancedb.naming import owner_key
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from lancedb import AsyncConnection, AsyncTable
+
+LAYOUT = 1
+"""Raised whenever stored tables or terms would be made otherwise; older documents are added again."""
+
+_TABLE = "documents"
+_SKETCH_SIZE = 64
+_SKETCH_DIGITS = 12
+_WRITES_BEFORE_TIDYING = 100
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A document's row.
+
+    ``embedder`` is the fingerprint of what made its vectors, empty until they are complete.
+    """
+
+    slot: str
+    tenant: str
+    id: str
+    fingerprint: str
+    digest: str
+    characters: int
+    chunks: int
+    created: float
+    embedder: str = ""
+    layout: int = LAYOUT
+
+    def info(self, embedder: str) -> DocumentInfo:
+        """Show the row as the contract does, for the embedder that is in use."""
+        return DocumentInfo(
+            id=self.id,
+            state="ready" if self.embedder == embedder else "lexical",
+            fingerprint=self.fingerprint,
+            characters=self.characters,
+            chunks=self.chunks,
+            created=self.created,
+        )
+
+
+class Catalogue:
+    """Reads and writes the rows, those of other processes included."""
+
+    def __init__(self, table: AsyncTable) -> None:
+        self._table = table
+        self._version: int | None = None
+        self._rows: dict[tuple[str, str], list[Entry]] = {}
+        self._disowned: set[str] = set()
+        self._writes = 0
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, database: AsyncConnection) -> Catalogue:
+        """Open the catalogue, a new one where there is none."""
+        with storage_errors("cannot open the catalogue"):
+            table = await database.create_table(_TABLE, schema=_schema(), exist_ok=True)
+        catalogue = cls(table)
+        await catalogue.tidy()
+        return catalogue
+
+    async def find(self, tenant: str, document_id: str) -> Entry | None:
+        """Find a tenant's document."""
+        return self._usable(await self.rows_of(tenant, document_id))
+
+    async def rows_of(self, tenant: str, document_id: str) -> list[Entry]:
+        """List a document's rows, those that a newer one stands for or that cannot be used included."""
+        return (await self._current()).get((tenant, document_id), [])
+
+    async def rows(self) -> list[Entry]:
+        """List all rows of all tenants."""
+        return [row for rows in (await self._current()).values() for row in rows]
+
+    async def entries(self) -> list[Entry]:
+        """List the documents of all tenants, oldest first."""
+        documents = map(self._usable, (await self._current()).values())
+        return sorted((entry for entry in documents if entry is not None), key=_age)
+
+    def disown(self, slot: str) -> None:
+        """Take a document for absent in this process, since its tables are damaged; it is added again."""
+        self._disowned.add(slot)
+
+    async def put(self, entry: Entry, sketch: Sequence[str]) -> None:
+        """Add a row; the document exists from now on."""
+        import pyarrow as pa
+
+        row = {**msgspec.structs.asdict(entry), "owner": owner_key(entry.tenant), "sketch": list(sketch)}
+        with storage_errors("cannot write the catalogue"):
+            await self._table.add(pa.Table.from_pylist([row], schema=_schema()))
+        await self._wrote()
+
+    async def set_embedder(self, slot: str, embedder: str) -> None:
+        """Note which embedder's vectors are complete; a document deleted meanwhile stays deleted."""
+        with storage_errors("cannot write the catalogue"):
+            await self._table.update({"embedder": embedder}, where=f"slot = '{slot}'")
+        await self._wrote()
+
+    async def remove(self, slots: Sequence[str]) -> None:
+        """Remove rows."""
+        if not slots:
+            return
+        listed = ", ".join(f"'{slot}'" for slot in slots)
+        with storage_errors("cannot write the catalogue"):
+            await self._table.delete(f"slot IN ({listed})")
+        await self._wrote()
+
+    async def likest(self, entry: Entry, sketch: Sequence[str], count: int) -> list[Entry]:
+        """Find the tenant's other documents that share most chunks, judged by their sketches."""
+        wanted = set(sketch)
+        with storage_errors("cannot read the catalogue"):
+            await self._refresh()
+            owned = self._table.query().where(f"owner = '{owner_key(entry.tenant)}'")
+            rows = (await owned.select(["slot", "sketch"]).to_arrow()).to_pylist()
+        shared = {row["slot"]: len(wanted.intersection(row["sketch"])) for row in rows}
+        others = [
+            other
+            for other in await self.entries()
+            if other.slot != entry.slot and other.tenant == entry.tenant and shared.get(other.slot)
+        ]
+        return sorted(others, key=lambda other: (-shared[other.slot], -other.created))[:count]
+
+    async def tidy(self) -> None:
+        """Merge the many small files that single rows leave behind."""
+        from datetime import timedelta
+
+        with storage_errors("cannot tidy the catalogue"):
+            await self._table.optimize(cleanup_older_than=timedelta(minutes=10))
+
+    async def _current(self) -> dict[tuple[str, str], list[Entry]]:
+        """Read the rows again if anyone has written since the last time."""
+        async with self._lock:
+            with storage_errors("cannot read the catalogue"):
+                await self._refresh()
+                version = await self._table.version()
+                if version != self._version:
+                    rows = await self._table.query().select(list(Entry.__struct_fields__)).to_arrow()
+                    self._rows = _by_document(msgspec.convert(rows.to_pylist(), list[Entry]))
+                    self._version = version
+        return self._rows
+
+    async def _refresh(self) -> None:
+        await self._table.checkout_latest()  # type: ignore[no-untyped-call]
+
+    def _usable(self, rows: Sequence[Entry]) -> Entry | None:
+        """Pick the newest row."""
+        usable = [row for row in rows if row.layout == LAYOUT and row.slot not in self._disowned]
+        return max(usable, key=_age, default=None)
+
+    async def _wrote(self) -> None:
+        self._writes += 1
+        if self._writes % _WRITES_BEFORE_TIDYING == 0:
+            await self.tidy()
+
+
+def sketch_of(chunks: Sequence[Chunk]) -> list[str]:
+    """Sketch a set of chunks: its smallest keys, of which like sets share many.
+
+    Bottom-k MinHash (Broder, "On the resemblance and containment of documents", 1997); the keys are hashes.
+    """
+    return sorted({chunk.key[:_SKETCH_DIGITS] for chunk in chunks})[:_SKETCH_SIZE]
+
+
+def digest_of(chunks: Sequence[Chunk]) -> str:
+    """Hash a list of chunks, so that the same one is not written again."""
+    return hashlib.sha256(msgspec.msgpack.encode(chunks)).hexdigest()[:32]
+
+
+def _by_document(rows: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:
+    documents: dict[tuple[str, str], list[Entry]] = {}
+    for row in rows:
+        documents.setdefault((row.tenant, row.id), []).append(row)
+    return documents
+
+
+def _age(entry: Entry) -> tuple[float, str]:
+    return entry.created, entry.slot
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("slot", pa.string()),
+            ("owner", pa.string()),
+            ("tenant", pa.string()),
+            ("id", pa.string()),
+            ("fingerprint", pa.string()),
+            ("digest", pa.string()),
+            ("characters", pa.int64()),
+            ("chunks", pa.int64()),
+            ("created", pa.float64()),
+            ("embedder", pa.string()),
+            ("layout", pa.int32()),
+            ("sketch", pa.list_(pa.string())),
+        ]
+    )

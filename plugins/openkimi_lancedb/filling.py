@@ -1,0 +1,114 @@
+"""Makes the vectors of stored documents in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from openkimi import Chunk, OpenKimiError, Vectors
+from openkimi_lancedb.catalogue import Catalogue, Entry
+from openkimi_lancedb.embedding import Embedding
+from openkimi_lancedb.failures import storage_errors
+from openkimi_lancedb.naming import vector_table
+from openkimi_lancedb.tables import Tables
+from openkimi_lancedb.vectortable import VectorTable
+
+log = structlog.get_logger()
+
+_BATCH = 64
+_WRITTEN_AT_ONCE = 1024
+_AT_ONCE = 4
+_PAUSES = (2.0, 10.0, 60.0)
+
+
+class Filling:
+    """Fills the vectors of documents, each in a task; what was written survives a kill."""
+
+    def __init__(self, tables: Tables, catalogue: Catalogue, embedding: Embedding) -> None:
+        self._tables = tables
+        self._catalogue = catalogue
+        self._embedding = embedding
+        self._tasks: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    def start(self, entry: Entry) -> asyncio.Event:
+        """Start on a document, unless that is under way; the event is set when it ends or first fails."""
+        if entry.slot not in self._tasks:
+            settled = asyncio.Event()
+            task = asyncio.create_task(self._run(entry, settled))
+            self._tasks[entry.slot] = (task, settled)
+            task.add_done_callback(lambda _: self._tasks.pop(entry.slot, None))
+        _, settled = self._tasks[entry.slot]
+        return settled
+
+    async def stop(self, slot: str) -> None:
+        """Stop filling a document."""
+        if slot in self._tasks:
+            await _cancel([self._tasks[slot][0]])
+
+    async def close(self) -> None:
+        """Stop everything; it goes on when the store is opened again."""
+        await _cancel([task for task, _ in self._tasks.values()])
+
+    async def _run(self, entry: Entry, settled: asyncio.Event) -> None:
+        try:
+            async with self._room:
+                await self._try(entry, settled)
+        except Exception:
+            log.exception("vectors_failed", document=entry.id)
+        finally:
+            settled.set()
+
+    async def _try(self, entry: Entry, settled: asyncio.Event) -> None:
+        for pause in (*_PAUSES, None):
+            try:
+                with storage_errors("cannot write vectors"):
+                    await self._fill(entry)
+                return
+            except OpenKimiError as error:
+                if await self._is_gone(entry):
+                    return
+                log.warning("vectors_failed", document=entry.id, retry_in=pause, error=error.message)
+                settled.set()
+            if pause is not None:
+                await asyncio.sleep(pause)
+
+    async def _fill(self, entry: Entry) -> None:
+        embedder = self._embedding.fingerprint
+        chunks = await (await self._tables.chunks(entry.slot)).read()
+        if chunks:
+            await self._fill_table(entry, chunks)
+        await self._catalogue.set_embedder(entry.slot, embedder)
+        log.debug("vectors_ready", document=entry.id, chunks=len(chunks))
+
+    async def _fill_table(self, entry: Entry, chunks: Sequence[Chunk]) -> None:
+        name = vector_table(entry.slot, self._embedding.fingerprint)
+        table = await VectorTable.create(self._tables.database, name, self._embedding.dimensions)
+        present = await table.ordinals()
+        missing = [chunk for chunk in chunks if chunk.ordinal not in present]
+        known: dict[str, Vectors] = {}
+        while missing:
+            part, missing = missing[:_WRITTEN_AT_ONCE], missing[_WRITTEN_AT_ONCE:]
+            await self._embed(part, known)
+            await table.append(part, known)
+
+    async def _embed(self, chunks: Sequence[Chunk], known: dict[str, Vectors]) -> None:
+        """Add what is not known yet, each key once."""
+        new = list({chunk.key: chunk for chunk in chunks if chunk.key not in known}.values())
+        for at in range(0, len(new), _BATCH):
+            batch = new[at : at + _BATCH]
+            vectors = await self._embedding.later(batch)
+            known.update(zip((chunk.key for chunk in batch), vectors, strict=True))
+
+    async def _is_gone(self, entry: Entry) -> bool:
+        current = await self._catalogue.find(entry.tenant, entry.id)
+        return current is None or current.slot != entry.slot
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

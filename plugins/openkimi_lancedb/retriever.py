@@ -1,0 +1,203 @@
+"""The retriever: documents in LanceDB, one table each, found by their words and their meaning."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from openkimi import (
+    ANONYMOUS,
+    Chunk,
+    Document,
+    DocumentInfo,
+    DocumentNotFound,
+    Hit,
+    Query,
+    Retriever,
+)
+from openkimi_lancedb.catalogue import Catalogue, Entry
+from openkimi_lancedb.embedding import Embedding
+from openkimi_lancedb.failures import LANCE_ERRORS, DamagedDocument
+from openkimi_lancedb.merging import Place, Scored, merge
+from openkimi_lancedb.searching import Findings, Question, VectorsLost, search_document
+from openkimi_lancedb.storing import Storing
+from openkimi_lancedb.tables import Tables
+from openkimi_lancedb.terms import query_terms
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+_SEARCHED_AT_ONCE = 8
+
+
+class LanceDBRetriever(Retriever):
+    """Finds chunks by BM25 and by cosine, fused by rank."""
+
+    def __init__(
+        self,
+        *,
+        tables: Tables,
+        catalogue: Catalogue,
+        embedding: Embedding,
+        storing: Storing,
+        rrf_k: int,
+    ) -> None:
+        self._tables = tables
+        self._catalogue = catalogue
+        self._embedding = embedding
+        self._storing = storing
+        self._rrf_k = rrf_k
+
+    async def add(
+        self, document: Document, chunks: Sequence[Chunk], *, fingerprint: str, tenant: str = ANONYMOUS
+    ) -> None:
+        """Store a document's chunks; a long document's vectors follow in the background."""
+        await self._storing.add(document, chunks, fingerprint, tenant)
+
+    async def get(self, document_id: str, *, tenant: str = ANONYMOUS) -> DocumentInfo | None:
+        """Tell what is known of a document; one that is damaged is absent, so that it is added again."""
+
+        async def inform(entry: Entry) -> DocumentInfo:
+            table = await self._tables.chunks(entry.slot)
+            if len(table.densities) != entry.chunks:
+                raise OSError("rows are missing")
+            return entry.info(self._embedding.fingerprint)
+
+        try:
+            return await self._with_document(document_id, tenant, inform)
+        except DamagedDocument:
+            return None
+
+    async def list(self, *, tenant: str = ANONYMOUS) -> Sequence[DocumentInfo]:
+        """List the tenant's documents, oldest first."""
+        entries = await self._catalogue.entries()
+        return [entry.info(self._embedding.fingerprint) for entry in entries if entry.tenant == tenant]
+
+    async def read(
+        self, document_id: str, *, tenant: str = ANONYMOUS, ordinals: Sequence[int] | None = None
+    ) -> Sequence[Chunk]:
+        """Read a document's chunks in order."""
+
+        async def read(entry: Entry) -> Sequence[Chunk]:
+            return await (await self._tables.chunks(entry.slot)).read(ordinals)
+
+        chunks = await self._with_document(document_id, tenant, read)
+        if chunks is None:
+            raise DocumentNotFound(f"there is no stored document '{document_id}'")
+        return chunks
+
+    async def search(self, query: Query) -> Sequence[Hit]:
+        """Rank the chunks of the named documents together; damaged ones are passed over if others remain.
+
+        Raises:
+            StorageError: none of the documents that the tenant has can be read.
+        """
+        terms = await asyncio.to_thread(query_terms, query.text)
+        if query.limit < 1 or not await self._any_stored(query):
+            return ()
+        question = Question(terms=terms, vector=await self._embedding.question(query.text))
+        found = await self._find(query, question)
+        scored = merge(
+            {number: findings for number, (_, findings) in found.items()},
+            rrf_k=self._rrf_k,
+            similarity_threshold=query.similarity_threshold,
+        )[: query.limit]
+        return await self._hits(scored, {number: entry for number, (entry, _) in found.items()})
+
+    async def delete(self, document_id: str, *, tenant: str = ANONYMOUS) -> bool:
+        """Forget a tenant's document."""
+        return await self._storing.delete(document_id, tenant)
+
+    async def _any_stored(self, query: Query) -> bool:
+        for document_id in query.document_ids:
+            if await self._catalogue.find(query.tenant, document_id) is not None:
+                return True
+        return False
+
+    async def _find(self, query: Query, question: Question) -> dict[int, tuple[Entry, Findings]]:
+        """Search each document once; the numbers are their places in the query."""
+        room = asyncio.Semaphore(_SEARCHED_AT_ONCE)
+        document_ids = list(dict.fromkeys(query.document_ids))
+
+        async def find(document_id: str) -> tuple[Entry, Findings] | DamagedDocument | None:
+            async with room:
+                try:
+                    return await self._with_document(
+                        document_id, query.tenant, lambda entry: self._find_in(entry, question)
+                    )
+                except DamagedDocument as error:
+                    return error
+
+        results = await asyncio.gather(*map(find, document_ids))
+        found = {number: result for number, result in enumerate(results) if isinstance(result, tuple)}
+        damaged = [result for result in results if isinstance(result, DamagedDocument)]
+        if damaged and not found:
+            raise damaged[0]
+        return found
+
+    async def _find_in(self, entry: Entry, question: Question) -> tuple[Entry, Findings]:
+        try:
+            return entry, await search_document(self._tables, entry, question, self._embedding)
+        except VectorsLost:
+            log.warning("vectors_lost", document=entry.id)
+            await self._storing.renew_vectors(entry)
+            entry = msgspec.structs.replace(entry, embedder="")
+            return entry, await search_document(self._tables, entry, question, self._embedding)
+
+    async def _hits(self, scored: Sequence[Scored], entries: Mapping[int, Entry]) -> Sequence[Hit]:
+        """Read the texts of what was found; a document deleted meanwhile has none."""
+        wanted: dict[int, list[int]] = defaultdict(list)
+        for found in scored:
+            number, ordinal = found.place
+            wanted[number].append(ordinal)
+        texts: dict[Place, Chunk] = {}
+        for number, ordinals in wanted.items():
+            for chunk in await self._texts(entries[number], ordinals):
+                texts[number, chunk.ordinal] = chunk
+        return [
+            Hit(
+                document_id=entries[found.place[0]].id,
+                chunk=texts[found.place],
+                score=found.score,
+                lexical=found.lexical,
+                similarity=found.similarity,
+            )
+            for found in scored
+            if found.place in texts
+        ]
+
+    async def _texts(self, entry: Entry, ordinals: Sequence[int]) -> Sequence[Chunk]:
+        async def read(current: Entry) -> Sequence[Chunk]:
+            if current.slot != entry.slot:
+                return ()
+            return await (await self._tables.chunks(entry.slot)).read(ordinals)
+
+        return await self._with_document(entry.id, entry.tenant, read) or ()
+
+    async def _with_document(
+        self, document_id: str, tenant: str, work: Callable[[Entry], Awaitable[T]]
+    ) -> T | None:
+        """Do something with a document that another task or process may delete or replace meanwhile.
+
+        Returns None when the tenant does not have it.
+
+        Raises:
+            DamagedDocument: it fails again with the tables opened anew.
+        """
+        failed = ""
+        while (entry := await self._catalogue.find(tenant, document_id)) is not None:
+            try:
+                return await work(entry)
+            except LANCE_ERRORS as error:
+                self._tables.forget(entry.slot)
+                if entry.slot == failed:
+                    self._catalogue.disown(entry.slot)
+                    log.error("document_damaged", document=document_id, error=str(error))
+                    raise DamagedDocument(document_id) from error
+                failed = entry.slot
+        return None

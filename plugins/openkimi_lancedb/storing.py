@@ -1,0 +1,158 @@
+"""Writes documents so that each is whole or absent, whenever the process is killed.
+
+A document's tables are written under a new slot; then its row in the catalogue, which makes it exist. What
+is deleted loses its row first. Tables without a row are swept away when the store is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+import structlog
+
+from openkimi import Chunk, Document
+from openkimi_lancedb.catalogue import Catalogue, Entry, digest_of, sketch_of
+from openkimi_lancedb.chunktable import ChunkTable
+from openkimi_lancedb.failures import LANCE_ERRORS, storage_errors
+from openkimi_lancedb.filling import Filling
+from openkimi_lancedb.inheriting import inherit_vectors
+from openkimi_lancedb.naming import age_of, chunk_table, new_slot, slot_of, vector_table
+from openkimi_lancedb.tables import Tables
+
+log = structlog.get_logger()
+
+_WAITED_FOR = 512
+_RELATIVES = 3
+_ORPHAN_AGE = 15 * 60
+
+
+class Storing:
+    """Adds and deletes documents; one writer at a time for each document of a tenant."""
+
+    def __init__(
+        self, tables: Tables, catalogue: Catalogue, filling: Filling, *, embedder: str, vector_wait: float
+    ) -> None:
+        self._tables = tables
+        self._catalogue = catalogue
+        self._filling = filling
+        self._embedder = embedder
+        self._vector_wait = vector_wait
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def add(self, document: Document, chunks: Sequence[Chunk], fingerprint: str, tenant: str) -> None:
+        """Store a document, unless the same chunks of it are stored, and start on its vectors."""
+        digest = await asyncio.to_thread(digest_of, chunks)
+        async with self._lock(tenant, document.id):
+            entry = await self._catalogue.find(tenant, document.id)
+            if entry is None or (entry.fingerprint, entry.digest) != (fingerprint, digest):
+                entry = Entry(
+                    slot=new_slot(tenant, document.id, fingerprint),
+                    tenant=tenant,
+                    id=document.id,
+                    fingerprint=fingerprint,
+                    digest=digest,
+                    characters=len(document.text),
+                    chunks=len(chunks),
+                    created=time.time(),
+                )
+                await self._write(entry, chunks)
+            elif entry.embedder != self._embedder:
+                self._filling.start(entry)
+
+    async def renew_vectors(self, entry: Entry) -> None:
+        """Make vectors again that cannot be read."""
+        await self._filling.stop(entry.slot)
+        await self._catalogue.set_embedder(entry.slot, "")
+        await self._drop([vector_table(entry.slot, self._embedder)])
+        self._filling.start(entry)
+
+    async def delete(self, document_id: str, tenant: str) -> bool:
+        """Delete a document with all that stands in its place."""
+        async with self._lock(tenant, document_id):
+            existed = await self._catalogue.find(tenant, document_id) is not None
+            await self._retire(await self._catalogue.rows_of(tenant, document_id))
+        return existed
+
+    async def sweep(self) -> None:
+        """Drop what a killed process left behind, and rows that newer ones stand for."""
+        current = {entry.slot: entry for entry in await self._catalogue.entries()}
+        await self._retire([row for row in await self._catalogue.rows() if row.slot not in current])
+        with storage_errors("cannot list the stored documents"):
+            names = await self._tables.names()
+        await self._drop([name for name in names if self._is_orphan(name, current)])
+
+    def resume(self, entries: Sequence[Entry]) -> None:
+        """Go on with the vectors of documents that lack them."""
+        for entry in entries:
+            if entry.embedder != self._embedder:
+                self._filling.start(entry)
+
+    async def close(self) -> None:
+        """Finish what must not be left half done."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _write(self, entry: Entry, chunks: Sequence[Chunk]) -> None:
+        sketch = await asyncio.to_thread(sketch_of, chunks)
+        sources = await self._catalogue.rows_of(entry.tenant, entry.id)
+        sources = [*sources, *await self._catalogue.likest(entry, sketch, _RELATIVES)]
+        try:
+            with storage_errors("cannot store the document"):
+                await ChunkTable.write(self._tables.database, chunk_table(entry.slot), chunks)
+                new = await inherit_vectors(self._tables, entry.slot, chunks, sources, self._embedder)
+        except BaseException:
+            self._spawn(self._drop(self._names(entry)))
+            raise
+        await asyncio.shield(self._spawn(self._publish(entry, sketch)))
+        if new <= _WAITED_FOR:
+            await _wait(self._filling.start(entry), self._vector_wait)
+
+    async def _publish(self, entry: Entry, sketch: Sequence[str]) -> None:
+        older = await self._catalogue.rows_of(entry.tenant, entry.id)
+        await self._catalogue.put(entry, sketch)
+        self._filling.start(entry)
+        await self._retire(older)
+
+    async def _retire(self, rows: Sequence[Entry]) -> None:
+        await self._catalogue.remove([row.slot for row in rows])
+        for row in rows:
+            await self._filling.stop(row.slot)
+            await self._drop(self._names(row))
+
+    async def _drop(self, names: Sequence[str]) -> None:
+        for name in names:
+            try:
+                await self._tables.drop(name)
+            except LANCE_ERRORS as error:
+                log.warning("table_not_dropped", table=name, error=str(error))
+
+    def _names(self, entry: Entry) -> list[str]:
+        embedders = {self._embedder, entry.embedder} - {""}
+        return [chunk_table(entry.slot), *(vector_table(entry.slot, name) for name in sorted(embedders))]
+
+    def _is_orphan(self, name: str, current: dict[str, Entry]) -> bool:
+        slot = slot_of(name)
+        if slot is None or age_of(slot) < _ORPHAN_AGE:
+            return False
+        return slot not in current or name not in self._names(current[slot])
+
+    def _lock(self, tenant: str, document_id: str) -> asyncio.Lock:
+        return self._locks.setdefault((tenant, document_id), asyncio.Lock())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        log.debug("vectors_follow")

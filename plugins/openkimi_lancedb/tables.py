@@ -1,0 +1,64 @@
+"""Keeps the tables open that are used most, which saves reading their indexes again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from openkimi_lancedb.chunktable import ChunkTable
+from openkimi_lancedb.naming import chunk_table, slot_of, vector_table
+from openkimi_lancedb.vectortable import VectorTable
+
+if TYPE_CHECKING:
+    from lancedb import AsyncConnection
+
+_MOST_OPEN = 64
+
+
+class Tables:
+    """Opens and drops the tables of documents, by slot; what it raises is LanceDB's."""
+
+    def __init__(self, database: AsyncConnection) -> None:
+        self.database = database
+        self._open: OrderedDict[str, tuple[ChunkTable, dict[str, VectorTable]]] = OrderedDict()
+
+    async def chunks(self, slot: str) -> ChunkTable:
+        """Open a document's chunks."""
+        if slot not in self._open:
+            table = await ChunkTable.open(self.database, chunk_table(slot))
+            self._open[slot] = (table, {})
+        self._open.move_to_end(slot)
+        table, _ = self._open[slot]
+        while len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)
+        return table
+
+    async def vectors(self, slot: str, embedder: str) -> VectorTable:
+        """Open a document's vectors."""
+        _, known = self._open.get(slot, (None, {}))
+        name = vector_table(slot, embedder)
+        if name not in known:
+            known[name] = await VectorTable.open(self.database, name)
+        return known[name]
+
+    def forget(self, slot: str) -> None:
+        """Close a document's tables, so that the next use opens them anew."""
+        self._open.pop(slot, None)
+
+    async def names(self) -> list[str]:
+        """List the tables of documents."""
+        names: list[str] = []
+        token = None
+        while True:
+            page = await self.database.list_tables(page_token=token, limit=1000)
+            names.extend(name for name in page.tables if slot_of(name) is not None)
+            token = page.page_token
+            if not token:
+                return names
+
+    async def drop(self, name: str) -> None:
+        """Drop a table, if it is there."""
+        slot = slot_of(name)
+        if slot is not None:
+            self.forget(slot)
+        await self.database.drop_table(name, ignore_missing=True)
