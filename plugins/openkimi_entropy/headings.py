@@ -53,7 +53,9 @@ _NUMBER = re.compile(
 _UNDERLINE = re.compile(r"(?:={3,}|-{3,})")
 _CONTENTS_ENTRY = re.compile(r"(?:\.{3,}|…+|(?:\s\.){3,}|\s{3,}|\t)\s*\d+$")
 _UNFINISHED = re.compile(r"[.。．；;，,：:、…—-]$")
-_NOT_A_TITLE = re.compile(r"^[a-z\-*+•·|>$%@~=<{(\[#→/\\]|://|[={};|<>@]|[.!?]\s|[，。；！？…]|[.!?,;:：]$")
+_NOT_A_TITLE = re.compile(
+    r"^\d[\d.,]*\s+[a-z]|^[a-z\-*+•·|>$%@~=<{(\[#→/\\]|://|[={};|<>@]|[.!?]\s|[，。；！？…]|[.!?,;:：]$"
+)
 
 
 def read_heading(line: str, *, below: str, after_blank: bool, before_blank: bool) -> Heading | None:
