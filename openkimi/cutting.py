@@ -18,7 +18,7 @@ LONG = 1000
 """Characters from which a message is taken for a document rather than for an instruction."""
 
 _HEAD, _TAIL = 400, 500
-_SHORT_QUESTION = 24
+_SHORT_QUESTION_BYTES = 28
 _BLANK_LINE = re.compile(r"\r?\n[ \t]*\r?\n")
 _INSTRUCTION = re.compile(
     r"\b(?:you|your|answer|answers|reply|respond|question|please|use only)\b|[请你您]|回答|问题",
@@ -53,7 +53,7 @@ def question_of(messages: Sequence[Message]) -> str:
     asked = [message.text.strip() for message in messages if message.role == "user"]
     if not asked:
         return messages[-1].text.strip() if messages else ""
-    if len(asked) > 1 and len(asked[-1]) < _SHORT_QUESTION:
+    if len(asked) > 1 and len(asked[-1].encode("utf-8", "replace")) < _SHORT_QUESTION_BYTES:
         return f"{asked[-2][-_TAIL:]}\n{asked[-1]}"
     return asked[-1]
 

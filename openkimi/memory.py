@@ -14,7 +14,6 @@ from openkimi.documents import Chunk, Document, Hit, Query
 
 log = structlog.get_logger()
 
-_SEARCHED = 64
 _REMEMBERED_CORES = 64
 _CORE_CHUNKS = 64
 
@@ -38,9 +37,10 @@ class Memory:
         document_ids: Sequence[str],
         *,
         tenant: str,
+        limit: int = 64,
         similarity_threshold: float | None = None,
     ) -> Sequence[Hit]:
-        """Find the passages of these documents that answer a question, best first."""
+        """Find at most ``limit`` passages of these documents that answer a question, best first."""
         if not question.strip() or not document_ids:
             return ()
         return await self.retriever.search(
@@ -48,7 +48,7 @@ class Memory:
                 text=question,
                 document_ids=tuple(document_ids),
                 tenant=tenant,
-                limit=_SEARCHED,
+                limit=limit,
                 similarity_threshold=similarity_threshold,
             )
         )

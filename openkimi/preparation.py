@@ -20,6 +20,8 @@ from openkimi.turn import Ask, Turn
 
 _RELEVANT_SIMILARITY = 0.3
 _UNRELATED_SIMILARITY = 0.15
+_FEWEST_HITS = 64
+_SHORT_PASSAGE_TOKENS = 40
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +58,7 @@ class Preparation:
             window=self._window,
             max_context_tokens=self._rag.max_context_tokens,
         )
-        turn = await self._search(await self._cut(ask, limits, preloaded), ask)
+        turn = await self._search(await self._cut(ask, limits, preloaded), ask, limits)
         if not turn.documents and not turn.hits:
             return await self._unchanged(ask, turn, paths)
         core = await self._core(turn, limits)
@@ -89,13 +91,14 @@ class Preparation:
                 )
         return ask.documents or ()
 
-    async def _search(self, turn: Turn, ask: Ask) -> Turn:
+    async def _search(self, turn: Turn, ask: Ask, limits: Budget) -> Turn:
         for document in turn.documents:
             await self._memory.remember(document, turn.tenant)
         found = await self._memory.search(
             turn.question,
             turn.scope,
             tenant=turn.tenant,
+            limit=max(_FEWEST_HITS, limits.context // _SHORT_PASSAGE_TOKENS),
             similarity_threshold=self._rag.similarity_threshold,
         )
         asked_for = {document.id for document in turn.documents} | set(ask.documents or ())
