@@ -39,9 +39,10 @@ wheel *args: setup
 docs *args: setup models
     {{python}} -m pytest tests/project -k docs "$@"
 
-# Run the benchmarks; arguments go to them
-bench *args: setup models
-    {{python}} -m benchmarks "$@"
+# Run the benchmarks named, such as `just bench responsiveness`, or all of them
+bench *names: setup models
+    @cd benchmarks && for name in "${@:-*}"; do for file in $name.py; do \
+        echo "== $file" && ( cd .. && {{python}} "benchmarks/$file" ); done; done
 
 # Fetch the default model, unless it is there
 [no-exit-message]

@@ -314,7 +314,7 @@ def test_just_serve_starts_and_stops_cleanly(tmp_path: Path) -> None:
     config = msgspec.json.decode((ROOT / "config" / "config.json").read_bytes())
     config["rag"]["path"] = str(tmp_path / "lancedb")
     port, log = free_port(), tmp_path / "serve.log"
-    command = [
+    command: list[str | Path] = [
         *(ROOT / ".venv" / "bin" / "just", "serve"),
         *("--config", write_config(tmp_path, config), "--port", str(port)),
     ]
@@ -365,7 +365,7 @@ def free_port() -> int:
 def serving(python: Path, config: Path, env: dict[str, str], cwd: Path) -> Iterator[str]:
     """Run the installed gateway on a free port of loopback and give its address."""
     port = free_port()
-    command = [python, "-m", "openkimi.api.server", "--config", config, "--port", str(port)]
+    command: list[str | Path] = [python, "-m", "openkimi.api.server", "--config", config, "--port", str(port)]
     with (cwd / "server.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
