@@ -13,7 +13,8 @@ import structlog
 
 from openkimi import PluginError
 
-ERROR, CONTINUED = 3, 5
+# ``enum ggml_log_level`` of ggml.h.
+DEBUG, ERROR, CONTINUED = 1, 4, 5
 
 _log = structlog.get_logger("openkimi_llama_cpp")
 _lock = threading.Lock()
@@ -32,6 +33,8 @@ class LogSink:
         """Take one fragment; llama.cpp calls this from any of its threads."""
         if level != CONTINUED:
             self._level = level
+        if self._level == DEBUG:
+            return
         self._line += (text or b"").decode("utf-8", "replace")
         *lines, self._line = self._line.split("\n")
         for line in filter(None, map(str.strip, lines)):
@@ -75,3 +78,7 @@ def _load() -> Any:
 
 def _silence(llama_cpp: Any, callback: Any) -> None:
     llama_cpp.llama_log_set(llama_cpp.llama_log_callback(0), ctypes.c_void_p(0))
+    # The package never closes these itself, which Python reports where warnings are shown.
+    for name in ("outnull_file", "errnull_file"):
+        if (file := getattr(llama_cpp._utils, name, None)) is not None:  # noqa: SLF001
+            file.close()

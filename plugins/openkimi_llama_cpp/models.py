@@ -135,7 +135,8 @@ def _gguf(path: Path) -> Path:
 
 
 def _near(name: str) -> str:
-    near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
+    near = [known for known in CATALOGUE if known.startswith(name.lower())]
+    near = near or difflib.get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else f"known models: {', '.join(CATALOGUE)}"
 
 

@@ -42,6 +42,8 @@ class Sampler:
         """
         self._library = library
         self._size = vocabulary.size
+        self._blank = np.zeros(vocabulary.size, _CANDIDATE)
+        self._blank["id"] = np.arange(vocabulary.size)
         self._grammar = self._parse(vocabulary, grammar) if grammar else None
         self._adjust, self._choose = self._chain(), self._chain()
         self._add_adjustments(request)
@@ -53,12 +55,13 @@ class Sampler:
         Raises:
             BackendError: no token is left that the grammar allows.
         """
-        candidates = np.zeros(self._size, _CANDIDATE)
-        candidates["id"] = np.arange(self._size)
+        candidates = self._blank.copy()
         candidates["logit"] = context.logits
         self._apply(self._adjust, candidates)
-        token = self._chosen(candidates.copy())
-        if self._grammar is not None:
+        if self._grammar is None:
+            token = self._chosen(candidates)
+        else:
+            token = self._chosen(candidates.copy())
             if not self._allowed(candidates["id"] == token, candidates).size:
                 token = self._chosen(self._best_allowed(candidates))
             self._library.llama_sampler_accept(self._grammar, token)

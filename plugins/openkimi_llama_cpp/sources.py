@@ -112,7 +112,7 @@ class HubSource(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return Path(hf_hub_download(self.repo, self.filename, cache_dir=cache))
         except Exception as error:  # each version of the library has errors of its own
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
             raise SourceError(reason) from error
 
 
