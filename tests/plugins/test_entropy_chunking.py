@@ -242,6 +242,18 @@ async def test_short_paragraphs_are_merged() -> None:
     assert len(chunks) < 15
 
 
+async def test_an_edit_of_even_lines_changes_few_chunks() -> None:
+    """Where all lines are alike in length, cuts still find back to their places after an edit."""
+    lines = [f"Sentence number {number:05} of the list is here." for number in range(3_000)]
+    added = [f"Another sentence of length {number:04} stands now." for number in range(5)]
+
+    before = await process("\n".join(lines))
+    after = await process("\n".join([*lines[:1_500], *added, *lines[1_500:]]))
+
+    assert len({c.key for c in after} - {c.key for c in before}) <= 30
+    assert len(before) > 150
+
+
 async def test_an_edit_changes_few_chunks() -> None:
     """A paragraph put into the middle of a speech leaves all but a few chunk keys as they were."""
     text = SPEECH.read_text()
