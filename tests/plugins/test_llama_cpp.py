@@ -157,20 +157,20 @@ async def test_a_cancelled_prompt_stops_being_read(backend: LlamaCppBackend) -> 
     assert "volcano" in text.lower()
 
 
-async def test_a_batch_is_stopped_in_the_middle(backend: LlamaCppBackend) -> None:
+async def test_a_batch_is_stopped_in_the_middle(model_file: Path) -> None:
     """On a CPU the evaluation stops inside a batch, not only between two."""
-    interrupt = backend._model.context.interrupt
-    asked = request(SPEECH.read_text()[:2_000])
-    task = asyncio.create_task(answer(backend, asked))
-    await until(backend._turn.locked)
-    await asyncio.sleep(0.1)
+    async with open_component(provider(), model_path=str(model_file), n_batch=2048) as backend:
+        context = backend._model.context
+        task = asyncio.create_task(answer(backend, request(SPEECH.read_text()[:12_000])))
+        await until(backend._turn.locked)
+        await asyncio.sleep(0.1)
 
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
-    assert interrupt.native
-    assert backend._model.context._tokens == []
+        assert context.interrupt.native
+        assert context._tokens == []
 
 
 async def test_a_cancelled_request_leaves_the_queue(backend: LlamaCppBackend) -> None:
