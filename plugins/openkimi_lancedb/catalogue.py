@@ -178,7 +178,10 @@ def sketch_of(chunks: Sequence[Chunk]) -> list[str]:
 
 def digest_of(chunks: Sequence[Chunk]) -> str:
     """Hash a list of chunks, so that the same one is not written again."""
-    return hashlib.sha256(msgspec.msgpack.encode(chunks)).hexdigest()[:32]
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(msgspec.msgpack.encode(chunk))
+    return digest.hexdigest()[:32]
 
 
 def _by_document(rows: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:

@@ -9,6 +9,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from openkimi import Chunk
 from openkimi_lancedb.terms import Vocabulary
 
@@ -24,7 +27,7 @@ _COLUMNS = ["key", "text", "start", "end", "ordinal", "headings", "density"]
 class ChunkTable:
     """The chunks of one document, open for reading; they never change."""
 
-    def __init__(self, table: AsyncTable, densities: Sequence[float]) -> None:
+    def __init__(self, table: AsyncTable, densities: NDArray[np.float64]) -> None:
         self._table = table
         self.densities = densities
 
@@ -41,16 +44,16 @@ class ChunkTable:
         """Open a table and read the densities, which break ties."""
         table = await database.open_table(name)
         rows = await table.query().select(["ordinal", "density"]).to_arrow()
-        densities = rows.sort_by("ordinal")["density"].to_pylist()
+        densities = rows.sort_by("ordinal")["density"].to_numpy()
         return cls(table, densities)
 
     def tie_break(self, ordinal: int) -> tuple[float, int]:
         """Order chunks of equal score: the denser one first, then the earlier one."""
-        return -self.densities[ordinal], ordinal
+        return -float(self.densities[ordinal]), ordinal
 
     async def lexical(self, terms: Sequence[str], limit: int) -> dict[int, float]:
         """Score the chunks that have any of the terms by BM25, the best ``limit`` of them."""
-        if not terms or not self.densities:
+        if not terms or not len(self.densities):
             return {}
         from lancedb.query import MatchQuery
 
@@ -130,5 +133,6 @@ def _chunks(rows: pa.Table) -> list[Chunk]:
             headings=tuple(row["headings"]),
             density=row["density"],
         )
-        for row in rows.sort_by("ordinal").to_pylist()
+        for batch in rows.sort_by("ordinal").to_batches(max_chunksize=_SLICE)
+        for row in batch.to_pylist()
     ]

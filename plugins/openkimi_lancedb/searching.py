@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from openkimi import OpenKimiError, Vectors
 from openkimi_lancedb.catalogue import Entry
@@ -41,7 +42,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     similarities: dict[int, float]
     nearest: Sequence[int]
     covered: float
-    densities: Sequence[float]
+    densities: NDArray[np.float64]
 
 
 class VectorsLost(Exception):

@@ -1,0 +1,102 @@
+"""Different contexts for several reasoning paths, all made of passages that matter to the question.
+
+Contexts of random or merely dense passages add wrong votes (measured on this project's questions; see also
+Self-MoA, arXiv 2502.00674, where one good source sampled repeatedly beats mixed sources). So what varies is
+which relevant passages come first; those that hardly matter stay last in every context.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+from openkimi import ContextSampler, Hit
+from openkimi_mpr.words import words_of
+
+_RELEVANT = 0.5
+_FEWEST = 8
+_TEMPERATURE = 0.25
+_RELEVANCE_SHARE = (0.5, 0.85)
+
+
+class RelevanceSampler(ContextSampler):
+    """Draws each context's order at random, the likelier to come early the higher a passage scores.
+
+    The order is drawn without replacement with probabilities that grow with the score (Plackett-Luce, by the
+    Gumbel trick: Kool et al., "Stochastic beams and where to find them", 2019); the temperature is low, so
+    neighbours change places and the best seldom leave the front.
+    """
+
+    def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
+        """Order the hits ``n`` times, first as they are."""
+        relevant, rest = _split(hits)
+        others = ((*_drawn(relevant, _source(seed, number)), *rest) for number in range(1, n))
+        return [tuple(hits), *others]
+
+
+class DiversitySampler(ContextSampler):
+    """Orders each context by maximal marginal relevance with its own trade-off.
+
+    A passage's place depends on its score and on how many of its words stand in the passages before it:
+    Carbonell and Goldstein, "The use of MMR, diversity-based reranking" (SIGIR 1998). The best passage is
+    first in every context; the share of relevance against novelty is drawn between 0.5 and 0.85.
+    """
+
+    def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
+        """Order the hits ``n`` times, first as they are."""
+        if n == 1:
+            return [tuple(hits)]
+        relevant, rest = _split(hits)
+        likeness = _likeness(relevant)
+        shares = [_source(seed, number).uniform(*_RELEVANCE_SHARE) for number in range(1, n)]
+        orders = [_mmr(relevant, likeness, share) for share in shares]
+        return [tuple(hits), *((*(relevant[at] for at in order), *rest) for order in orders)]
+
+
+def _split(hits: Sequence[Hit]) -> tuple[Sequence[Hit], Sequence[Hit]]:
+    """Tell the hits with at least half the best score, eight at the least, from the others."""
+    if not hits:
+        return (), ()
+    enough = _RELEVANT * hits[0].score
+    count = sum(hit.score >= enough for hit in hits)
+    return hits[: max(count, _FEWEST)], hits[max(count, _FEWEST) :]
+
+
+def _source(seed: int, number: int) -> random.Random:
+    return random.Random(f"{seed}:{number}")
+
+
+def _relevance(hits: Sequence[Hit]) -> list[float]:
+    """Scale the scores so that the best is 1; without positive scores the order tells."""
+    best = hits[0].score if hits else 0.0
+    if best <= 0:
+        return [1 / rank for rank in range(1, len(hits) + 1)]
+    return [max(hit.score / best, 1e-6) for hit in hits]
+
+
+def _drawn(hits: Sequence[Hit], source: random.Random) -> list[Hit]:
+    keys = [
+        math.log(relevance) - _TEMPERATURE * math.log(-math.log(source.uniform(1e-9, 1 - 1e-9)))
+        for relevance in _relevance(hits)
+    ]
+    return [hits[at] for at in sorted(range(len(hits)), key=lambda at: (-keys[at], at))]
+
+
+def _likeness(hits: Sequence[Hit]) -> list[list[float]]:
+    """Compare each two passages by the share of words they have in common (Jaccard)."""
+    bags = [frozenset(words_of(hit.chunk.text)) for hit in hits]
+    return [[len(one & other) / (len(one | other) or 1) for other in bags] for one in bags]
+
+
+def _mmr(hits: Sequence[Hit], likeness: Sequence[Sequence[float]], share: float) -> list[int]:
+    relevance = _relevance(hits)
+    left = list(range(len(hits)))
+    repeated = [0.0] * len(hits)
+    order: list[int] = []
+    while left:
+        best = max(left, key=lambda at: (share * relevance[at] - (1 - share) * repeated[at], -at))
+        left.remove(best)
+        order.append(best)
+        repeated = [max(known, likeness[best][at]) for at, known in enumerate(repeated)]
+    return order

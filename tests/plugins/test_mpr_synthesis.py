@@ -1,0 +1,295 @@
+"""The synthesizers of ``openkimi_mpr``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+import openkimi_mpr
+from openkimi import (
+    BackendUnavailable,
+    Candidate,
+    Chunk,
+    Delta,
+    Hit,
+    Message,
+    Synthesis,
+    Synthesizer,
+    ToolCall,
+)
+from openkimi.testing import open_component
+
+KINDS = ("hierarchical", "majority")
+QUESTION = "In which year was the bridge at Arles built?"
+
+
+class Model:
+    """Stands in for the model: remembers what it was asked and writes one fixed text."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.asked: list[Sequence[Message]] = []
+        self.fails = fails
+        self.closed = False
+
+    async def __call__(self, messages: Sequence[Message]) -> AsyncIterator[Delta]:
+        self.asked.append(messages)
+        if self.fails:
+            raise BackendUnavailable("busy")
+        try:
+            yield Delta(content="written ")
+            yield Delta(content="anew")
+            yield Delta(finish_reason="stop")
+        finally:
+            self.closed = True
+
+
+def passage(text: str) -> tuple[Hit, ...]:
+    chunk = Chunk(key="0" * 32, text=text, start=0, end=len(text), ordinal=0)
+    return (Hit(document_id="doc_1", chunk=chunk, score=1.0),)
+
+
+def candidates(*texts: str, context: str = "") -> list[Candidate]:
+    hits = passage(context) if context else ()
+    return [Candidate(index=index, text=text, context=hits) for index, text in enumerate(texts)]
+
+
+async def synthesize(
+    kind: str, given: Sequence[Candidate], model: Model | None = None, question: str = QUESTION
+) -> tuple[Synthesis, list[Delta]]:
+    provider = next(one for one in openkimi_mpr.register_synthesizers() if one.kind == kind)
+    async with open_component(provider) as synthesizer:
+        assert isinstance(synthesizer, Synthesizer)
+        synthesis = await synthesizer.synthesize(question, given, model or Model())
+        return synthesis, [delta async for delta in synthesis.answer]
+
+
+def text_of(deltas: Sequence[Delta]) -> str:
+    return "".join(delta.content for delta in deltas)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_candidate_is_the_answer(kind: str) -> None:
+    """A single candidate is taken as it is, with the reason it ended for."""
+    given = [Candidate(index=5, text="In 1882.", finish_reason="length")]
+
+    synthesis, deltas = await synthesize(kind, given)
+
+    assert (synthesis.chosen, synthesis.agreement) == (5, 1.0)
+    assert text_of(deltas) == "In 1882."
+    assert deltas[-1].finish_reason == "length"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_those_that_agree_outvote_the_one_that_does_not(kind: str) -> None:
+    """The answer that most candidates give wins, word for word as one of them gave it."""
+    given = candidates(
+        "The bridge was built in 1744.", "It was built in 1882.", "Built in 1882, the bridge stands."
+    )
+
+    synthesis, deltas = await synthesize(kind, given)
+
+    assert synthesis.chosen in (1, 2)
+    assert text_of(deltas) == given[synthesis.chosen].text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_agreement_runs_from_none_to_full(kind: str) -> None:
+    """Agreement is the mean F1 over pairs: 1 for equal texts, 0 for texts without a common word."""
+    equal, _ = await synthesize(kind, candidates("It is 1882.", "it is 1882", "IT IS 1882!"))
+    different, _ = await synthesize(kind, candidates("red apples", "blue plums", "green pears"))
+    between, _ = await synthesize(kind, candidates("red apples", "red plums"))
+
+    assert equal.agreement == pytest.approx(1.0)
+    assert different.agreement == pytest.approx(0.0)
+    assert between.agreement == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_chinese_answers_are_compared_by_characters(kind: str) -> None:
+    """Answers without spaces agree when their characters do."""
+    given = candidates("大桥建于一七四四年。", "这座桥于一八八二年建成。", "一八八二年建成的这座桥。")
+
+    synthesis, _ = await synthesize(kind, given, question="阿尔勒的桥建于哪一年？")
+
+    assert synthesis.chosen in (1, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_empty_candidates_do_not_vote(kind: str) -> None:
+    """Two empty answers, alike as they are, do not beat one that says something."""
+    synthesis, deltas = await synthesize(kind, candidates("", "  ", "In 1882."))
+
+    assert synthesis.chosen == 2
+    assert text_of(deltas) == "In 1882."
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_only_empty_candidates_make_an_empty_answer(kind: str) -> None:
+    """Where nobody says anything the answer is empty and still ends properly."""
+    synthesis, deltas = await synthesize(kind, candidates("", ""))
+
+    assert synthesis.chosen == 0
+    assert text_of(deltas) == ""
+    assert deltas[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_tool_calls_are_compared_as_json_and_chosen_whole(kind: str) -> None:
+    """The most frequent call wins whatever order its arguments are written in, and is passed on untouched."""
+
+    def calling(index: int, arguments: str) -> Candidate:
+        call = ToolCall(id=f"call_{index}", name="weather", arguments=arguments)
+        return Candidate(index=index, text="", tool_calls=(call,), finish_reason="tool_calls")
+
+    given = [
+        calling(0, '{"city": "Nice"}'),
+        calling(1, '{"city":"Arles","unit":"C"}'),
+        calling(2, '{"unit": "C", "city": "Arles"}'),
+    ]
+
+    synthesis, deltas = await synthesize(kind, given)
+    calls = [call for delta in deltas for call in delta.tool_calls]
+
+    assert synthesis.chosen == 1
+    assert [(call.index, call.id, call.name, call.arguments) for call in calls] == [
+        (0, "call_1", "weather", '{"city":"Arles","unit":"C"}')
+    ]
+    assert deltas[-1].finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_lone_tool_call_does_not_outvote_two_answers(kind: str) -> None:
+    """Whether to call a tool at all is voted on too."""
+    call = ToolCall(id="call_0", name="weather", arguments="{}")
+    given = [Candidate(index=0, text="", tool_calls=(call,)), *candidates("", "In 1882.", "In 1882.")[1:]]
+
+    synthesis, _ = await synthesize(kind, given)
+
+    assert synthesis.chosen == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_json_is_compared_by_content_and_kept_as_written(kind: str) -> None:
+    """JSON answers agree in any key order; one that does not parse is not chosen over one that does."""
+    given = candidates(
+        '{"year": 1744}', '{"b": 2, "year": 1882}', '{"year": 1882, "b": 2}', '{"year": 1882, "b'
+    )
+    model = Model()
+
+    synthesis, deltas = await synthesize(kind, given, model)
+
+    assert text_of(deltas) == '{"b": 2, "year": 1882}'
+    assert synthesis.chosen == 1
+    assert model.asked == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_long_json_that_disagrees_is_never_rewritten(kind: str) -> None:
+    """Even long answers without agreement are only chosen from when they are JSON, cut off or not."""
+    given = candidates(
+        *('{"list": ["' + '", "'.join(f"{name}{n}" for n in range(60)) for name in ("a", "b", "c"))
+    )
+    model = Model()
+
+    synthesis, _ = await synthesize(kind, given, model)
+
+    assert synthesis.chosen is not None
+    assert model.asked == []
+
+
+async def test_support_decides_where_candidates_disagree() -> None:
+    """Of answers that contradict each other the one that stands in its context is chosen."""
+    context = "The bridge at Arles was built in 1882 by the county."
+    given = candidates("It was built in 1744.", "It was built in 1882.", context=context)
+
+    synthesis, _ = await synthesize("hierarchical", given)
+
+    assert synthesis.chosen == 1
+
+
+async def test_repeating_the_question_is_no_support() -> None:
+    """An answer that says only what was asked is weaker than one found in the text."""
+    context = "The bridge at Arles was built in 1882 by the county."
+    given = candidates("The bridge at Arles was built in the year.", "1882", context=context)
+
+    synthesis, _ = await synthesize("hierarchical", given)
+
+    assert synthesis.chosen == 1
+
+
+async def test_a_short_answer_agrees_with_the_sentence_that_contains_it() -> None:
+    """A bare name and a sentence with it are one vote, against two different other answers."""
+    given = candidates(
+        "Marcel", "It was Jean Pierre Dupont", "The engineer who built it was called Marcel", "Luc"
+    )
+
+    synthesis, _ = await synthesize("hierarchical", given, question="Who built it?")
+
+    assert synthesis.chosen in (0, 2)
+
+
+async def test_majority_does_not_look_at_contexts() -> None:
+    """The kind majority goes by agreement alone, even against the text."""
+    context = "The bridge at Arles was built in 1882 by the county."
+    given = candidates("In 1744.", "In 1744.", "In 1882.", context=context)
+
+    synthesis, _ = await synthesize("majority", given)
+
+    assert synthesis.chosen == 0
+
+
+def essays(count: int) -> list[Candidate]:
+    return candidates(*(" ".join(f"{name}{n}" for n in range(60)) for name in "abcd"[:count]))
+
+
+async def test_long_drafts_of_which_no_two_agree_are_written_into_one() -> None:
+    """Only then is the model asked, with question and drafts; its stream is the answer and is closed."""
+    model = Model()
+
+    synthesis, deltas = await synthesize("hierarchical", essays(3), model)
+    asked = model.asked[0][-1].text
+
+    assert synthesis.chosen is None
+    assert text_of(deltas) == "written anew"
+    assert deltas[-1].finish_reason == "stop"
+    assert QUESTION in asked
+    assert all(f"{name}59" in asked for name in "abc")
+    assert model.closed
+
+
+@pytest.mark.parametrize(
+    "given",
+    [essays(2), candidates("red", "blue", "green"), [*essays(3), Candidate(index=3, text=essays(1)[0].text)]],
+    ids=["two drafts", "short answers", "two that agree"],
+)
+async def test_the_model_is_not_asked_otherwise(given: list[Candidate]) -> None:
+    """Fewer than three drafts, short answers, and any agreement are settled by choosing."""
+    model = Model()
+
+    synthesis, _ = await synthesize("hierarchical", given, model)
+
+    assert synthesis.chosen is not None
+    assert model.asked == []
+
+
+async def test_a_model_that_fails_leaves_the_best_draft() -> None:
+    """When writing fails before its first word, a draft is the answer after all."""
+    given = essays(3)
+
+    _, deltas = await synthesize("hierarchical", given, Model(fails=True))
+
+    assert text_of(deltas) in [candidate.text for candidate in given]
+    assert deltas[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_same_candidates_give_the_same_choice(kind: str) -> None:
+    """Choosing is deterministic."""
+    given = candidates(
+        "red apples", "red plums", "blue plums", "blue apples", context="blue plums and apples"
+    )
+
+    chosen = {(await synthesize(kind, given))[0].chosen for _ in range(5)}
+
+    assert len(chosen) == 1
