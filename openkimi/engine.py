@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import PurePath
 from types import TracebackType
@@ -15,7 +15,7 @@ import structlog
 
 from openkimi.components import Components
 from openkimi.config import Chosen, Config, build_config, read_config
-from openkimi.documents import ANONYMOUS, Document
+from openkimi.documents import ANONYMOUS, Document, DocumentInfo
 from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.pipeline import Event, Pipeline
@@ -144,6 +144,12 @@ class KimiEngine:
         await self._memory.remember(document, self._tenant)
         self._scope[document.id] = None
         return document.id
+
+    async def documents(self) -> Sequence[DocumentInfo]:
+        """List the stored documents, also those that came in requests, oldest first."""
+        await self.open()
+        assert self._memory is not None
+        return await self._memory.retriever.list(tenant=self._tenant)
 
     async def chat(self, query: str) -> str:
         """Ask about the ingested documents, in a conversation that remembers what was said."""

@@ -60,9 +60,15 @@ def create_chat_router(engine: KimiEngine) -> Router:
         """Describe a model: every name is accepted, as in requests."""
         return _json(wire.Model(id=model_id, created=_STARTED))
 
+    @get("/v1/documents")
+    async def list_documents() -> Response[bytes]:
+        """List the stored documents; the state is ``ready`` once all vectors are there."""
+        documents = [wire.StoredDocument.of(info) for info in await engine.documents()]
+        return _json(wire.DocumentList(data=documents))
+
     return Router(
         path="/",
-        route_handlers=[create_chat_completion, list_models, get_model],
+        route_handlers=[create_chat_completion, list_models, get_model, list_documents],
         guards=[guard],
         exception_handlers={Exception: handle},
         middleware=[RequestIdMiddleware()],

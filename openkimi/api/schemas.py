@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from openkimi.documents import DocumentInfo, DocumentState
 from openkimi.messages import FinishReason, Role
 from openkimi.receipt import Receipt
 
@@ -283,6 +284,35 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     """The models that the gateway lists."""
 
     data: list[Model]
+    object: Literal["list"] = "list"
+
+
+class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A document in the memory; ``created`` in seconds since the epoch."""
+
+    id: str
+    state: DocumentState
+    characters: int
+    chunks: int
+    created: int
+    object: Literal["document"] = "document"
+
+    @classmethod
+    def of(cls, info: DocumentInfo) -> StoredDocument:
+        """Convert what the memory knows of a document."""
+        return cls(
+            id=info.id,
+            state=info.state,
+            characters=info.characters,
+            chunks=info.chunks,
+            created=int(info.created),
+        )
+
+
+class DocumentList(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored documents."""
+
+    data: list[StoredDocument]
     object: Literal["list"] = "list"
 
 

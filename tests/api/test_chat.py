@@ -207,6 +207,20 @@ async def test_models_and_health(gateway: Any) -> None:
     assert (one["id"], one["object"]) == ("gpt-4o", "model")
 
 
+async def test_documents_that_were_sent_are_listed(gateway: Any, speech: str) -> None:
+    """GET /v1/documents shows what the memory holds."""
+    messages = [{"role": "system", "content": speech}, {"role": "user", "content": "What of Germany?"}]
+
+    async with gateway() as server:
+        await server.chat({"messages": messages})
+        async with server.http.get("/v1/documents") as response:
+            [document] = (await response.json())["data"]
+
+    assert document["id"].startswith("doc_")
+    assert document["state"] == "ready"
+    assert document["characters"] > 150_000
+
+
 async def test_requests_carry_an_id(gateway: Any) -> None:
     """The caller's X-Request-Id comes back, and there is one where none was sent."""
     async with gateway() as server:

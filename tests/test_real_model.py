@@ -1,0 +1,159 @@
+"""The main job with nothing faked: a GGUF model, the USE embedder, a LanceDB table, HTTP.
+
+The default model has 135 million weights and speaks English; what it answers is checked where it is
+reliable, and what it was given to read everywhere.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+
+from openkimi import KimiEngine
+from openkimi.api.app import create_app
+from openkimi.testing import serving
+
+pytestmark = pytest.mark.model
+
+QUESTION = "What is the present statutory limit on the public debt?"
+ANSWER = "300 billion"
+HAMLET: dict[str, Any] = {
+    "model": "local",
+    "messages": [{"role": "user", "content": "Who wrote Hamlet?"}],
+    "temperature": 0,
+    "max_tokens": 30,
+}
+
+
+@asynccontextmanager
+async def gateway(folder: Path, **rag: Any) -> AsyncIterator[tuple[KimiEngine, openai.AsyncOpenAI, str]]:
+    engine = KimiEngine(
+        llm_config={"type": "llama-cpp", "model_path": "smollm2-135m-instruct", "context_length": 4096},
+        rag_config={"type": "lancedb", "path": str(folder / "lancedb"), **rag},
+    )
+    async with (
+        serving(create_app(engine)) as url,
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="-") as sdk,
+    ):
+        yield engine, sdk, url
+
+
+def about(text: str, question: str = QUESTION, **options: Any) -> dict[str, Any]:
+    messages = [{"role": "system", "content": text}, {"role": "user", "content": question}]
+    return {"model": "local", "messages": messages, "temperature": 0, "max_tokens": 60, **options}
+
+
+async def test_a_speech_longer_than_the_window_is_answered_from(speech: str, tmp_path: Path) -> None:
+    """The right passage is found, read and answered from; streamed and not it is the same answer."""
+    async with gateway(tmp_path) as (_, sdk, _):
+        whole = await sdk.chat.completions.create(**about(speech))
+        stream = await sdk.chat.completions.create(**about(speech, stream=True))
+        chunks = [chunk async for chunk in stream]
+
+    content = whole.choices[0].message.content or ""
+    receipt = (whole.model_extra or {})["openkimi"]
+    read = [speech[passage["start"] : passage["end"]] for passage in receipt["passages"]]
+    assert ANSWER in content
+    assert any("300 billion dollars" in passage for passage in read)
+    assert receipt["context_tokens"] <= 500
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == content
+    assert whole.usage is not None
+    assert whole.usage.prompt_tokens == receipt["prompt_tokens"]
+
+
+async def test_two_at_the_same_time_both_get_their_own_answer(speech: str, tmp_path: Path) -> None:
+    """The model serves two callers who ask different things at once."""
+    async with gateway(tmp_path) as (_, sdk, _):
+        debt, hamlet = await asyncio.gather(
+            sdk.chat.completions.create(**about(speech)),
+            sdk.chat.completions.create(**HAMLET),
+        )
+
+    assert ANSWER in (debt.choices[0].message.content or "")
+    assert "Shakespeare" in (hamlet.choices[0].message.content or "")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_client_that_leaves_frees_the_model(tmp_path: Path, stream: bool) -> None:
+    """A long answer nobody reads any more does not hold up the next caller."""
+    endless = about("Be thorough.", "Tell me a very long story.", max_tokens=3000, stream=stream)
+
+    async with gateway(tmp_path) as (_, sdk, url), aiohttp.ClientSession(url) as http:
+        leaving = asyncio.create_task(_post(http, endless))
+        await asyncio.sleep(1)
+        leaving.cancel()
+        async with asyncio.timeout(15):
+            answer = await sdk.chat.completions.create(**HAMLET)
+
+    assert "Shakespeare" in (answer.choices[0].message.content or "")
+
+
+async def test_what_was_read_once_is_not_processed_again_after_a_restart(
+    speech: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new process finds the document in the table on disk; an edit costs only what it changed."""
+    async with gateway(tmp_path) as (_, sdk, url), aiohttp.ClientSession(url) as http:
+        await sdk.chat.completions.create(**about(speech))
+        async with asyncio.timeout(120):
+            while (await _documents(http))[0]["state"] != "ready":
+                await asyncio.sleep(0.1)
+    embedded = _count_embedded(monkeypatch)
+
+    async with gateway(tmp_path) as (engine, sdk, _):
+        again = await sdk.chat.completions.create(**about(speech))
+        assert embedded == []
+        middle = speech.index("\n\n", len(speech) // 2)
+        edited = f"{speech[:middle]}\n\nThe harbour master's cat is called Tobermory.{speech[middle:]}"
+        await engine.ingest(edited)
+
+    assert ANSWER in (again.choices[0].message.content or "")
+    assert 0 < len(embedded) <= 8
+
+
+async def test_a_chinese_question_finds_its_chinese_passage(tmp_path: Path) -> None:
+    """Retrieval works in Chinese, whatever language the model speaks: the passage is in the prompt."""
+    filler = "".join(
+        f"第{number}节。河流经过平原，船只来往不断，城中居民以贸易为生，市场每日清晨开放。\n\n"
+        for number in range(400)
+    )
+    fact = "灯塔看守人的名字叫王小川，他在岛上住了三十七年，每天傍晚点灯。"
+    text = f"{filler}{fact}\n\n{filler}"
+
+    async with gateway(tmp_path) as (_, sdk, _):
+        answer = await sdk.chat.completions.create(**about(text, "灯塔的看守人叫什么名字？", max_tokens=8))
+
+    passages = (answer.model_extra or {})["openkimi"]["passages"]
+    assert any("王小川" in text[passage["start"] : passage["end"]] for passage in passages)
+
+
+async def _post(http: aiohttp.ClientSession, body: dict[str, Any]) -> bytes:
+    async with http.post("/v1/chat/completions", data=json.dumps(body)) as response:
+        return await response.read()
+
+
+async def _documents(http: aiohttp.ClientSession) -> list[dict[str, Any]]:
+    async with http.get("/v1/documents") as response:
+        documents: list[dict[str, Any]] = (await response.json())["data"]
+        return documents
+
+
+def _count_embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """List the texts that the real embedder gets to see from here on, questions aside."""
+    from openkimi_use.embedder import UseEmbedder
+
+    embedded: list[str] = []
+    original = UseEmbedder.embed
+
+    async def embed(self: Any, texts: Any, *, input_type: Any = "document") -> Any:
+        if input_type == "document":
+            embedded.extend(texts)
+        return await original(self, texts, input_type=input_type)
+
+    monkeypatch.setattr(UseEmbedder, "embed", embed)
+    return embedded
