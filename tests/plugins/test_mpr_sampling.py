@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -10,11 +11,12 @@ import openkimi_mpr
 from openkimi import Chunk, ContextSampler, Hit
 from openkimi.testing import open_component
 
+WORDS = [f"word{n}" for n in range(40)]
 KINDS = ("diversity", "relevance")
 
 
 def hit(ordinal: int, score: float, text: str = "") -> Hit:
-    text = text or " ".join(f"{word}{ordinal % number}" for number, word in enumerate("abcdefgh", start=2))
+    text = text or " ".join(random.Random(ordinal).choices(WORDS, k=12))
     chunk = Chunk(key=f"{ordinal:032x}", text=text, start=0, end=len(text), ordinal=ordinal)
     return Hit(document_id="doc_1", chunk=chunk, score=score)
 
