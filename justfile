@@ -39,10 +39,9 @@ wheel *args: setup
 docs *args: setup models
     {{python}} -m pytest tests/project -k docs "$@"
 
-# Run the benchmarks named, such as `just bench responsiveness`, or all of them
-bench *names: setup models
-    @cd benchmarks && for name in "${@:-*}"; do for file in $name.py; do \
-        echo "== $file" && ( cd .. && {{python}} "benchmarks/$file" ); done; done
+# Run a benchmark, such as `just bench responsiveness`; further arguments go to it
+bench name *args: setup models
+    {{python}} benchmarks/"$1".py "${@:2}"
 
 # Fetch the default model, unless it is there
 [no-exit-message]
