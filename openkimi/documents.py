@@ -31,7 +31,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         return cls(id="doc_" + hashlib.sha256(data).hexdigest()[:32], text=text)
 
 
-class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+class Chunk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A passage of a document.
 
     ``text`` is ``document.text[start:end]``, offsets in characters. ``ordinal`` counts the document's
@@ -55,7 +55,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-class Hit(msgspec.Struct, frozen=True, kw_only=True):
+class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A chunk that a search found.
 
     ``score`` orders the hits of one search, higher is better, and means nothing across searches.

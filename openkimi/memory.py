@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -57,11 +58,7 @@ class Memory:
         """Return a document's densest chunks, the densest first; always the same for the same document."""
         key = (tenant, document_id)
         if key not in self._densest:
-            chunks = await self.retriever.read(document_id, tenant=tenant)
-            ranked = sorted(chunks, key=lambda chunk: (-chunk.density, chunk.ordinal))
-            self._densest[key] = tuple(ranked[:_CORE_CHUNKS])
-            if len(self._densest) > _REMEMBERED_CORES:
-                self._densest.popitem(last=False)
+            self._note_densest(key, await self.retriever.read(document_id, tenant=tenant))
         self._densest.move_to_end(key)
         return self._densest[key]
 
@@ -76,8 +73,15 @@ class Memory:
             return
         chunks = await self._processor.process(document)
         await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
-        self._densest.pop((tenant, document.id), None)
+        self._note_densest((tenant, document.id), chunks)
         log.info("document_stored", document=document.id, characters=len(document.text), chunks=len(chunks))
+
+    def _note_densest(self, key: tuple[str, str], chunks: Sequence[Chunk]) -> None:
+        densest = heapq.nsmallest(_CORE_CHUNKS, chunks, key=lambda chunk: (-chunk.density, chunk.ordinal))
+        self._densest[key] = tuple(densest)
+        self._densest.move_to_end(key)
+        if len(self._densest) > _REMEMBERED_CORES:
+            self._densest.popitem(last=False)
 
 
 class _Shared:

@@ -62,7 +62,11 @@ def test_a_missing_kind_names_the_plugin_that_failed(module: Path) -> None:
 
 def test_a_misspelt_hook_is_reported() -> None:
     """A hook implementation that matches no hook fails its plugin and says which was meant."""
-    found = load_plugins(plugins=[plugin(register_backend=list)])
+
+    def register_backend() -> list[Any]:
+        return []
+
+    found = load_plugins(plugins=[plugin(register_backend=register_backend)])
 
     assert (
         found.reports[-1].reason

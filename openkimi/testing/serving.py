@@ -14,7 +14,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
     """Serve an ASGI application in this event loop and yield its base URL, without a final slash."""
     import uvicorn
 
-    with socket.socket() as listener:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
