@@ -17,8 +17,8 @@ from openkimi_lancedb.vectortable import VectorTable
 
 log = structlog.get_logger()
 
-_BATCH = 64
-_WRITTEN_AT_ONCE = 1024
+_BATCH = 32
+_WRITTEN_AT_ONCE = 512
 _AT_ONCE = 4
 _PAUSES = (2.0, 10.0, 60.0)
 

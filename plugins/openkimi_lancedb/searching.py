@@ -14,15 +14,17 @@ from openkimi_lancedb.catalogue import Entry
 from openkimi_lancedb.chunktable import ChunkTable
 from openkimi_lancedb.embedding import Embedding
 from openkimi_lancedb.failures import LANCE_ERRORS
+from openkimi_lancedb.naming import vector_table
 from openkimi_lancedb.ranking import coverage, ranked, windowed
 from openkimi_lancedb.tables import Tables
+from openkimi_lancedb.vectortable import VectorTable
 
 log = structlog.get_logger()
 
 _SCORED = 1000
 _CANDIDATES = 200
 _COVERAGE_SAMPLE = 50
-_EMBEDDED_AT_ONCE = 64
+_EMBEDDED_AT_ONCE = 48
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +92,10 @@ async def _similarities(
     if entry.embedder == embedding.fingerprint:
         found, near = await _by_stored_vectors(tables, entry, question.vector, best)
     else:
-        found = near = await _by_new_vectors(question.vector, embedding, table, best[:_EMBEDDED_AT_ONCE])
+        found, near = await _by_first_vectors(tables, entry, question.vector, best, embedding.fingerprint)
+        missing = [ordinal for ordinal in best if ordinal not in found][:_EMBEDDED_AT_ONCE]
+        new = await _by_new_vectors(question.vector, embedding, table, missing)
+        found, near = {**found, **new}, {**near, **new}
     return found, ranked(near, table.tie_break)
 
 
@@ -99,17 +104,34 @@ async def _by_stored_vectors(
 ) -> tuple[dict[int, float], dict[int, float]]:
     try:
         table = await tables.vectors(entry.slot, entry.embedder)
-        near = await table.nearest(vector, _CANDIDATES)
-        rest = [ordinal for ordinal in best if ordinal not in near]
-        return {**near, **(await table.nearest(vector, len(rest), among=rest) if rest else {})}, near
+        return await _compare(table, vector, best)
     except LANCE_ERRORS as error:
         raise VectorsLost from error
+
+
+async def _by_first_vectors(
+    tables: Tables, entry: Entry, vector: Vectors, best: Sequence[int], embedder: str
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Use the vectors that are there already, while the others are being made."""
+    try:
+        table = await VectorTable.open(tables.database, vector_table(entry.slot, embedder))
+        return await _compare(table, vector, best)
+    except LANCE_ERRORS:
+        return {}, {}
+
+
+async def _compare(
+    table: VectorTable, vector: Vectors, best: Sequence[int]
+) -> tuple[dict[int, float], dict[int, float]]:
+    near = await table.nearest(vector, _CANDIDATES)
+    rest = [ordinal for ordinal in best if ordinal not in near]
+    return {**near, **(await table.nearest(vector, len(rest), among=rest) if rest else {})}, near
 
 
 async def _by_new_vectors(
     vector: Vectors, embedding: Embedding, table: ChunkTable, best: Sequence[int]
 ) -> dict[int, float]:
-    """Embed the best lexical candidates on the spot, while the document's vectors are being made."""
+    """Embed lexical candidates on the spot, while the document's vectors are being made."""
     chunks = await table.read(best)
     try:
         cosines = np.asarray(await embedding.now(chunks)) @ vector if chunks else np.zeros(0)
