@@ -1,0 +1,342 @@
+"""The retriever ``lancedb`` through kills, damage and failing embedders."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import lancedb
+import pyarrow as pa
+import pytest
+
+import openkimi_lancedb
+from openkimi import BackendUnavailable, Chunk, Document, Embedder, Query, Retriever, StorageError, Vectors
+from openkimi.testing import HashingEmbedder, open_component
+
+PROVIDER = next(iter(openkimi_lancedb.register_retrievers()))
+
+
+def text_of(name: str, paragraphs: int = 40) -> str:
+    return "\n\n".join(f"Paragraph {n} of {name} speaks of subject{n}." for n in range(paragraphs))
+
+
+def cut(text: str) -> list[Chunk]:
+    chunks: list[Chunk] = []
+    start = 0
+    for paragraph in text.split("\n\n"):
+        key = Chunk.key_of(paragraph, (), "test")
+        end = start + len(paragraph)
+        chunks.append(Chunk(key=key, text=paragraph, start=start, end=end, ordinal=len(chunks)))
+        start = end + 2
+    return chunks
+
+
+async def add(retriever: Retriever, text: str) -> str:
+    document = Document.of(text)
+    await retriever.add(document, cut(text), fingerprint="test")
+    return document.id
+
+
+async def best(retriever: Retriever, question: str, *document_ids: str) -> tuple[str, int] | None:
+    hits = await retriever.search(Query(text=question, document_ids=document_ids))
+    return (hits[0].document_id, hits[0].chunk.ordinal) if hits else None
+
+
+async def state(retriever: Retriever, document_id: str) -> str | None:
+    info = await retriever.get(document_id)
+    return info.state if info else None
+
+
+async def ready(retriever: Retriever, document_id: str) -> None:
+    for _ in range(3000):
+        if await state(retriever, document_id) == "ready":
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("the vectors are not complete after 30 seconds")
+
+
+def store(
+    path: Path, embedder: Embedder | None = None, **options: Any
+) -> AbstractAsyncContextManager[Retriever]:
+    return open_component(PROVIDER, embedder=embedder or HashingEmbedder(), path=str(path), **options)
+
+
+class GatedEmbedder(HashingEmbedder):
+    """Embeds ``first`` passages; further ones wait until the gate is open, or fail when it is broken."""
+
+    def __init__(self, first: int, dimensions: int = 64) -> None:
+        super().__init__(dimensions)
+        self.gate = asyncio.Event()
+        self.broken = False
+        self._first = first
+
+    @property
+    def fingerprint(self) -> str:
+        """The same in the process that is killed, which imports this module by another name."""
+        return f"gated:{self.dimensions}"
+
+    async def embed(
+        self, texts: Sequence[str], *, input_type: Literal["query", "document"] = "document"
+    ) -> Vectors:
+        if self.broken:
+            raise BackendUnavailable("the embedding server is away")
+        if input_type == "document" and len(self.embedded) + len(texts) > self._first:
+            await self.gate.wait()
+        return await super().embed(texts, input_type=input_type)
+
+
+ADDING = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+import test_lancedb_durability as here
+
+async def main(path, first, count):
+    async with here.store(path, here.GatedEmbedder(int(first)), vector_wait=0) as retriever:
+        print("open", flush=True)
+        for number in range(int(count)):
+            await here.add(retriever, here.text_of(f"book {number}", 600))
+        await asyncio.sleep(600)
+
+asyncio.run(main(*sys.argv[2:]))
+"""
+
+
+async def adding_process(path: Path, *, first: int, count: int) -> asyncio.subprocess.Process:
+    """Start a process that adds documents and stays until it is killed; it embeds the first passages only."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        ADDING,
+        str(Path(__file__).parent),
+        str(path),
+        str(first),
+        str(count),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    return process
+
+
+async def kill(process: asyncio.subprocess.Process) -> None:
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+
+
+async def test_a_killed_process_leaves_whole_documents_only(tmp_path: Path) -> None:
+    """Whenever a process is killed, each listed document is complete and can be searched."""
+    source = random.Random(1)
+    for _ in range(3):
+        process = await adding_process(tmp_path, first=10**9, count=1000)
+        await asyncio.sleep(source.uniform(0.05, 0.6))
+        await kill(process)
+
+    async with store(tmp_path) as retriever:
+        documents = await retriever.list()
+        for info in documents:
+            assert len(await retriever.read(info.id)) == info.chunks == 600
+            assert await best(retriever, "subject577", info.id) == (info.id, 577)
+        again = await add(retriever, text_of("book 0", 600))
+
+        assert await best(retriever, "subject3", again) == (again, 3)
+
+
+async def test_vectors_are_gone_on_with_after_a_kill(tmp_path: Path) -> None:
+    """A document whose vectors were half made is found by its words, and only the rest is embedded."""
+    process = await adding_process(tmp_path, first=550, count=1)
+    document_id = Document.of(text_of("book 0", 600)).id
+    await asyncio.to_thread(_wait_for_rows, tmp_path, 512)
+    await kill(process)
+    embedder = GatedEmbedder(0)
+
+    async with store(tmp_path, embedder) as retriever:
+        before = await state(retriever, document_id)
+        embedder.gate.set()
+        await ready(retriever, document_id)
+        found = await best(retriever, "subject599", document_id)
+
+    assert before == "lexical"
+    assert found == (document_id, 599)
+    assert len(embedder.embedded) == 600 - 512
+
+
+def _wait_for_rows(path: Path, rows: int) -> None:
+    """Wait until a table of vectors has so many rows."""
+
+    async def count() -> int:
+        database = await lancedb.connect_async(str(path))
+        names = [name for name in (await database.list_tables()).tables if name.startswith("vectors_")]
+        return max([await (await database.open_table(name)).count_rows() for name in names], default=0)
+
+    deadline = time.monotonic() + 30
+    while asyncio.run(count()) < rows:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+async def test_tables_without_a_row_are_swept_away_when_old(tmp_path: Path) -> None:
+    """Opening drops what a killed process left, but not what another one may be writing just now."""
+    async with store(tmp_path) as retriever:
+        document_id = await add(retriever, text_of("one"))
+    slots = {age: f"{'a' * 16}{int((time.time() - age) * 1000):012x}{'b' * 8}" for age in (5, 86_400)}
+    database = await lancedb.connect_async(str(tmp_path))
+    for slot in slots.values():
+        await database.create_table(f"chunks_{slot}", pa.table({"ordinal": [1]}))
+        await database.create_table(f"vectors_{slot}_{'c' * 8}", pa.table({"ordinal": [1]}))
+    await database.create_table("somebody_elses", pa.table({"n": [1]}))
+
+    async with store(tmp_path) as retriever:
+        names = (await database.list_tables()).tables
+        found = await best(retriever, "subject7", document_id)
+
+    assert sum(slots[5] in name for name in names) == 2
+    assert sum(slots[86_400] in name for name in names) == 0
+    assert "somebody_elses" in names
+    assert found == (document_id, 7)
+
+
+@pytest.mark.parametrize("part", ["data", "_versions", "_indices", "."])
+@pytest.mark.parametrize("harm", ["removed", "garbled"])
+async def test_a_damaged_document_is_added_again(tmp_path: Path, part: str, harm: str) -> None:
+    """A table that is damaged on disk costs its own document only, which is absent until added again."""
+    async with store(tmp_path) as retriever:
+        whole = await add(retriever, text_of("whole"))
+        known = _tables(tmp_path, "chunks")
+        hurt = await add(retriever, text_of("hurt"))
+        (table,) = _tables(tmp_path, "chunks") - known
+    _damage(table / part, harm)
+
+    async with store(tmp_path) as retriever:
+        await _search_damaged(retriever, hurt)
+        other = await best(retriever, "subject5", whole)
+        both = await best(retriever, "subject5 whole", hurt, whole)
+        if await retriever.get(hurt) is None:
+            await add(retriever, text_of("hurt"))
+        again = await best(retriever, "subject5", hurt)
+
+    assert other == both == (whole, 5)
+    assert again == (hurt, 5)
+
+
+def _tables(path: Path, kind: str) -> set[Path]:
+    return set(path.glob(f"{kind}_*"))
+
+
+def _damage(place: Path, harm: str) -> None:
+    if harm == "removed":
+        shutil.rmtree(place)
+        return
+    for file in place.rglob("*"):
+        if file.is_file():
+            file.write_bytes(os.urandom(file.stat().st_size))
+
+
+async def _search_damaged(retriever: Retriever, document_id: str) -> None:
+    """Search once; only the error that says what to do may come of it."""
+    with suppress(StorageError):
+        assert await best(retriever, "subject5", document_id) in {None, (document_id, 5)}
+
+
+@pytest.mark.parametrize("harm", ["removed", "garbled"])
+async def test_lost_vectors_are_made_again(tmp_path: Path, harm: str) -> None:
+    """Vectors that cannot be read do not keep a document from being found, and are replaced."""
+    async with store(tmp_path) as retriever:
+        document_id = await add(retriever, text_of("book"))
+    (table,) = _tables(tmp_path, "vectors")
+    _damage(table / "data", harm)
+    embedder = HashingEmbedder()
+
+    async with store(tmp_path, embedder) as retriever:
+        found = await best(retriever, "subject8", document_id)
+        await ready(retriever, document_id)
+        again = await best(retriever, "subject9", document_id)
+
+    assert (found, again) == ((document_id, 8), (document_id, 9))
+    assert set(embedder.embedded) == set(text_of("book").split("\n\n"))
+
+
+async def test_another_embedder_makes_other_vectors(tmp_path: Path) -> None:
+    """When the embedder changes, stored documents are embedded anew without being added again."""
+    async with store(tmp_path, HashingEmbedder(32)) as retriever:
+        document_id = await add(retriever, text_of("book"))
+    embedder = HashingEmbedder(48)
+
+    async with store(tmp_path, embedder) as retriever:
+        await ready(retriever, document_id)
+        hits = await retriever.search(Query(text="subject3", document_ids=(document_id,)))
+
+    assert len(embedder.embedded) >= 40
+    assert hits[0].chunk.ordinal == 3
+    assert hits[0].similarity is not None
+
+
+async def test_a_document_is_found_before_its_vectors_are_there(tmp_path: Path) -> None:
+    """While vectors are made, passages found by their words are compared by meaning too."""
+    embedder = GatedEmbedder(60)
+    async with store(tmp_path, embedder, vector_wait=0) as retriever:
+        document_id = await add(retriever, text_of("book", 600))
+        hits = await retriever.search(Query(text="subject77", document_ids=(document_id,)))
+
+        assert await state(retriever, document_id) == "lexical"
+        assert hits[0].chunk.ordinal == 77
+        assert hits[0].similarity is not None
+        embedder.gate.set()
+        await ready(retriever, document_id)
+
+
+async def test_an_embedder_that_fails_leaves_the_words(tmp_path: Path) -> None:
+    """Without its embedder the store still stores and finds, and goes on when it is opened again."""
+    embedder = GatedEmbedder(0)
+    embedder.broken = True
+    async with store(tmp_path, embedder) as retriever:
+        document_id = await add(retriever, text_of("book"))
+        found = await best(retriever, "subject7", document_id)
+
+        assert await state(retriever, document_id) == "lexical"
+        assert found == (document_id, 7)
+    async with store(tmp_path) as retriever:
+        await ready(retriever, document_id)
+
+
+@pytest.mark.parametrize("delay", [0, 0.001, 0.01, 0.03, 0.06])
+async def test_a_cancelled_add_is_whole_or_absent(tmp_path: Path, delay: float) -> None:
+    """Whenever adding is cancelled, what can be seen of the document is complete."""
+    text = text_of("book", 3000)
+    async with store(tmp_path, vector_wait=0) as retriever:
+        adding = asyncio.create_task(add(retriever, text))
+        await asyncio.sleep(delay)
+        adding.cancel()
+        await asyncio.wait([adding])
+        info = await retriever.get(Document.of(text).id)
+
+        assert info is None or len(await retriever.read(info.id)) == 3000
+        assert await add(retriever, text) == Document.of(text).id
+        assert await best(retriever, "subject2999", Document.of(text).id) is not None
+
+
+async def test_more_documents_than_stay_open_are_searched(tmp_path: Path) -> None:
+    """A query over more documents than there are open tables finds the one that answers."""
+    async with store(tmp_path, vector_wait=0) as retriever:
+        ids = [await add(retriever, f"The colour of number{n} is shade{n}.") for n in range(66)]
+        found = await best(retriever, "shade65", *ids)
+        early = await best(retriever, "shade3", *ids)
+
+    assert (found, early) == ((ids[65], 0), (ids[3], 0))
+
+
+async def test_a_place_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+    """A path under a file is one line about the path, and not a traceback of LanceDB's."""
+    (tmp_path / "file").write_text("x")
+
+    with pytest.raises(StorageError, match=r"rag\.path"):
+        async with store(tmp_path / "file" / "store"):
+            pass
