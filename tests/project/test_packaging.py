@@ -242,7 +242,7 @@ def test_a_missing_extra_is_one_line_with_its_command(
 @pytest.mark.packaging
 def test_the_installed_gateway_answers(python: Path, outside: dict[str, str], tmp_path: Path) -> None:
     """The base install serves a chat over a document longer than its window, memory and embedder included."""
-    config = write_config(tmp_path, {"llm": {"type": "dummy", "context_length": 512, "echo": True}})
+    config = write_config(tmp_path, {"llm": {"type": "dummy", "context_length": 1024}})
     checked = run(python.with_name("openkimi"), "check", config, cwd=tmp_path, env=outside)
 
     with serving(python, config, outside, tmp_path) as url:
@@ -262,14 +262,14 @@ def test_a_strangers_kinds_are_chosen_by_config(
     loud = write_config(tmp_path, {"llm": {"type": "shout", "suffix": "?!"}, "rag": {"type": "memory"}})
     with serving(python, loud, outside, tmp_path) as url:
         shouted = chat(url, document(), "who is there")
-    echoing = write_config(
-        tmp_path, {"llm": {"type": "dummy", "context_length": 512, "echo": True}, "rag": {"type": "memory"}}
+    asking = write_config(
+        tmp_path, {"llm": {"type": "dummy", "context_length": 1024}, "rag": {"type": "memory"}}
     )
-    with serving(python, echoing, outside, tmp_path) as url:
-        echoed = chat(url, document(), "Who is the harbour master of Quarrel Bay?")
+    with serving(python, asking, outside, tmp_path) as url:
+        answered = chat(url, document(), "Who is the harbour master of Quarrel Bay?")
 
     assert shouted == "WHO IS THERE?!"
-    assert "Ines Vidal" in echoed
+    assert "Ines Vidal" in answered
     assert not list(tmp_path.rglob("*.lance"))
 
 
