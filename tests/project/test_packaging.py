@@ -124,6 +124,37 @@ def test_no_committed_file_names_a_registry_or_a_machine() -> None:
     assert found == []
 
 
+def test_ci_sets_up_as_the_readme_says() -> None:
+    """CI runs the very command that a new developer reads."""
+    command = "python3 -m venv .venv && .venv/bin/pip install rust-just && .venv/bin/just test"
+
+    assert command in (ROOT / "README.md").read_text("utf-8")
+    assert command in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_the_image_is_made_of_files_that_exist() -> None:
+    """What the Dockerfile copies is in the checkout and passes .dockerignore."""
+    copied = [
+        source
+        for line in (ROOT / "Dockerfile").read_text("utf-8").splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    ]
+    passed = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")
+    }
+
+    assert [source for source in copied if not (ROOT / source).exists()] == []
+    assert {source.partition("/")[0] for source in copied} <= passed
+
+
+def test_compose_publishes_on_loopback_only() -> None:
+    """A port is open to the machine itself until somebody decides otherwise."""
+    ports = re.findall(r'^ +- "?([\d.:]+:\d+)"?$', (ROOT / "compose.yaml").read_text("utf-8"), re.MULTILINE)
+
+    assert ports == ["127.0.0.1:8000:8000"]
+
+
 # The distribution, built and installed
 
 
