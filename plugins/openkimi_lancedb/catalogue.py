@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ LAYOUT = 1
 """Raised whenever stored tables or terms would be made otherwise; older documents are added again."""
 
 _TABLE = "documents"
+_SLICE = 512
 _SKETCH_SIZE = 64
 _SKETCH_DIGITS = 12
 _WRITES_BEFORE_TIDYING = 100
@@ -122,12 +124,11 @@ class Catalogue:
 
     async def likest(self, entry: Entry, sketch: Sequence[str], count: int) -> list[Entry]:
         """Find the tenant's other documents that share most chunks, judged by their sketches."""
-        wanted = set(sketch)
         with storage_errors("cannot read the catalogue"):
             await self._refresh()
             owned = self._table.query().where(f"owner = '{owner_key(entry.tenant)}'")
-            rows = (await owned.select(["slot", "sketch"]).to_arrow()).to_pylist()
-        shared = {row["slot"]: len(wanted.intersection(row["sketch"])) for row in rows}
+            rows = await owned.select(["slot", "sketch"]).to_arrow()
+        shared = await asyncio.to_thread(_shared, rows, sketch)
         others = [
             other
             for other in await self.entries()
@@ -150,7 +151,7 @@ class Catalogue:
                 version = await self._table.version()
                 if version != self._version:
                     rows = await self._table.query().select(list(Entry.__struct_fields__)).to_arrow()
-                    self._rows = _by_document(msgspec.convert(rows.to_pylist(), list[Entry]))
+                    self._rows = await asyncio.to_thread(_by_document, rows)
                     self._version = version
         return self._rows
 
@@ -184,11 +185,25 @@ def digest_of(chunks: Sequence[Chunk]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _by_document(rows: Sequence[Entry]) -> dict[tuple[str, str], list[Entry]]:
+def _by_document(rows: pa.Table) -> dict[tuple[str, str], list[Entry]]:
     documents: dict[tuple[str, str], list[Entry]] = {}
-    for row in rows:
-        documents.setdefault((row.tenant, row.id), []).append(row)
+    for batch in rows.to_batches(max_chunksize=_SLICE):
+        for row in msgspec.convert(batch.to_pylist(), list[Entry]):
+            documents.setdefault((row.tenant, row.id), []).append(row)
     return documents
+
+
+def _shared(rows: pa.Table, sketch: Sequence[str]) -> dict[str, int]:
+    """Count, by slot, how much of the sketch each row has; those with nothing are left out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    counts: Counter[str] = Counter()
+    for batch in rows.to_batches():
+        keys = batch["sketch"]
+        has = pc.is_in(pc.list_flatten(keys), value_set=pa.array(sketch, pa.string()))
+        counts.update(batch["slot"].take(pc.list_parent_indices(keys).filter(has)).to_pylist())
+    return dict(counts)
 
 
 def _age(entry: Entry) -> tuple[float, str]:
