@@ -79,20 +79,29 @@ async def main() -> None:
     text = document(parser.parse_args().megabytes)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.json")
-        config.write_text(
-            json.dumps({"llm": {"type": "dummy"}, "rag": {"type": "lancedb", "path": f"{folder}/lancedb"}})
+        config.write_text(json.dumps({"llm": {"type": "dummy"}, "rag": {"path": f"{folder}/lancedb"}}))
+        command = (
+            "-m",
+            "openkimi.api.server",
+            "--config",
+            str(config),
+            "--port",
+            "0",
+            "--log-level",
+            "error",
         )
-        command = ("-m", "openkimi.api.server", "--config", str(config), "--port", "0", "--log-level", "error")
         server = await asyncio.create_subprocess_exec(
             sys.executable, *command, stdout=asyncio.subprocess.PIPE
         )
         try:
             assert server.stdout is not None
-            while not (found := re.search(rb"on (http://\S+) ", await server.stdout.readline())):
-                pass
-            await measure(found[1].decode(), text)
+            said = await server.stdout.readuntil(b"Ctrl-C")
+            address = re.search(rb"http://\S+", said)
+            assert address is not None
+            await measure(address[0].decode(), text)
         finally:
-            server.terminate()
+            if server.returncode is None:
+                server.terminate()
             await server.wait()
 
 

@@ -49,14 +49,18 @@ async def pack(
     left = room - await _size(backend, kept)
     fresh = [hit for hit in ranked if all(not _overlaps(hit, other) for other in kept)]
     chosen = await _fill(backend, fresh, left, top_k)
-    if not kept and not chosen and ranked and room >= _MIN_PASSAGE:
-        chosen = await _shorten(backend, ranked[0], room)
+    if not kept and not chosen and ranked:
+        chosen = await _shortened(backend, ranked[0], room)
     while True:
         packed = await _render(backend, turn, kept, chosen)
         over = max(packed.prompt_tokens - budget.prompt, packed.context_tokens - budget.context)
         if over <= 0 or not (kept or chosen):
             return packed
-        kept, chosen = (kept, chosen[:-1]) if chosen else (kept[:-1], chosen)
+        if len(kept) + len(chosen) == 1:
+            [last] = kept or chosen
+            kept, chosen = [], await _shortened(backend, last, packed.context_tokens - over)
+        else:
+            kept, chosen = (kept, chosen[:-1]) if chosen else (kept[:-1], chosen)
 
 
 async def _fill(backend: Backend, hits: Sequence[Hit], room: int, most: int | None) -> list[Hit]:
@@ -80,15 +84,17 @@ async def _fill(backend: Backend, hits: Sequence[Hit], room: int, most: int | No
     return chosen
 
 
-async def _shorten(backend: Backend, hit: Hit, room: int) -> list[Hit]:
-    """Cut the best passage down to what fits when not even that fits whole."""
+async def _shortened(backend: Backend, hit: Hit, room: int) -> list[Hit]:
+    """Cut a passage down to what fits when not even that fits whole; nothing when it is hardly anything."""
     text = hit.chunk.text
-    while len(text) > 1:
-        [tokens] = await backend.count_tokens([text + _INTRODUCTION])
+    while len(text) > 1 and room >= _MIN_PASSAGE:
+        [tokens] = await backend.count_tokens([_INTRODUCTION + text])
         if tokens <= room:
-            end = hit.chunk.start + len(text)
-            chunk = msgspec.structs.replace(hit.chunk, text=text, end=end, headings=())
-            return [msgspec.structs.replace(hit, chunk=chunk)]
+            chunk = msgspec.structs.replace(
+                hit.chunk, text=text, end=hit.chunk.start + len(text), headings=()
+            )
+            shorter = msgspec.structs.replace(hit, chunk=chunk)
+            return [] if shorter == hit else [shorter]
         text = text[: min(len(text) - 1, len(text) * room // tokens)]
     return []
 

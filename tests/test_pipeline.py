@@ -80,6 +80,20 @@ async def test_passages_are_told_by_offsets_into_the_callers_text(held: Any, spe
         assert text[passage.start : passage.end] in prompt_of(plugin.backend)
 
 
+@pytest.mark.parametrize("window", range(256, 700, 12))
+async def test_a_tight_window_still_gets_a_passage(held: Any, window: int) -> None:
+    """However the sums come out, what room there is goes to the best passage, cut if need be."""
+    filler = "The river flows through the plain and the boats go by. " * 60
+    text = f"{filler}\n\nThe lighthouse keeper is called Orlando Finch.\n\n{filler}"
+    plugin = held(context_length=window)
+
+    async with engine_of(plugin) as engine:
+        _, receipt = await run(engine, about(text, "What is the lighthouse keeper called?"))
+
+    assert receipt.passages
+    assert receipt.prompt_tokens < window
+
+
 async def test_a_small_model_gets_few_tokens_of_document(held: Any, speech: str) -> None:
     """Half a billion weights read about 500 tokens best, whatever the window."""
     small, large = held(parameters=135_000_000), held(parameters=8_000_000_000)

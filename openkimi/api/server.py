@@ -133,17 +133,16 @@ def _greet(engine: KimiEngine, listener: socket.socket) -> None:
         log.warning(
             "no_api_key",
             host=host,
-            remedy='anyone who reaches this address may use it: set "server": {"api_keys": [...]}',
+            remedy="anyone who reaches this address may use it: set server.api_keys",
         )
-    if sys.stdout.isatty() or True:
-        click.echo(
-            f"""
+    click.echo(
+        f"""
 OpenKimi serves {engine.model_name} on http://{shown}:{port} (Ctrl-C stops it). Try:
 
   curl http://{shown}:{port}/v1/chat/completions -H 'Content-Type: application/json' \\
-    -d '{{"messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+    -d '{{"messages": [{{"role": "user", "content": "Who wrote Hamlet?"}}], "temperature": 0}}'
 """
-        )
+    )
 
 
 if __name__ == "__main__":

@@ -322,7 +322,7 @@ async def test_a_cancelled_call_ends_its_thread() -> None:
     loop = asyncio.get_running_loop()
     async with open_component(PROVIDER) as processor:
         call = asyncio.create_task(processor.process(Document.of("Some words. " * 5_000_000)))
-        while not _busy_threads():  # noqa: ASYNC110
+        while not _busy_threads():
             await asyncio.sleep(0.01)
         call.cancel()
 

@@ -380,7 +380,7 @@ async def test_leaving_is_counted_as_cancelled() -> None:
     closed = scripted.generate(ask())
     await anext(closed)
     task = asyncio.create_task(collect(scripted, ask()))
-    while scripted.active < 2:  # noqa: ASYNC110 - the backend has no event to wait for
+    while scripted.active < 2:
         await asyncio.sleep(0)
 
     await closed.aclose()  # type: ignore[attr-defined]
