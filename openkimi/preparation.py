@@ -112,9 +112,11 @@ class Preparation:
         return [hit for document_id in silent for hit in await self._densest(turn, document_id)]
 
     async def _core(self, turn: Turn, limits: Budget) -> list[Hit]:
+        """Return the densest passages; a processor marks those that never belong here by density 0."""
         if not limits.core:
             return []
-        return [hit for document in turn.documents for hit in await self._densest(turn, document.id)]
+        densest = [hit for document in turn.documents for hit in await self._densest(turn, document.id)]
+        return [hit for hit in densest if hit.chunk.density > 0]
 
     async def _densest(self, turn: Turn, document_id: str) -> list[Hit]:
         chunks = await self._memory.densest(document_id, turn.tenant)

@@ -153,6 +153,19 @@ async def test_prompts_begin_alike_from_question_to_question(held: Any, speech: 
     assert common > 800
 
 
+async def test_sparse_passages_stay_out_of_the_dense_core(held: Any, speech: str) -> None:
+    """processor.entropy_threshold keeps what is below it out of the core, and hides nothing from search."""
+    plugin = held(context_length=8192, parameters=8_000_000_000)
+    engine = engine_of(plugin)
+    engine._overrides["processor"] = {"entropy_threshold": 1.0}
+
+    async with engine:
+        _, receipt = await run(engine, about(speech))
+
+    assert all(passage.score > 0 for passage in receipt.passages)
+    assert ANSWER in prompt_of(plugin.backend)
+
+
 async def test_a_named_document_must_be_there(held: Any) -> None:
     """A request that names an unknown document is refused."""
     ask = Ask(request=GenerateRequest(messages=(Message(role="user", content="?"),)), documents=("doc_x",))
