@@ -148,6 +148,7 @@ async def test_what_is_stored_survives_a_restart(tmp_path: Path) -> None:
     async with store(tmp_path) as retriever:
         document_id = await add(retriever, MANUAL)
         before = await ask(retriever, "mirror synchronization", document_id)
+    tables = tables_in(tmp_path)
     embedder = HashingEmbedder()
 
     async with store(tmp_path, embedder) as retriever:
@@ -156,6 +157,7 @@ async def test_what_is_stored_survives_a_restart(tmp_path: Path) -> None:
 
     assert again == document_id
     assert after == before
+    assert tables_in(tmp_path) == tables
     assert embedder.embedded == []
 
 
@@ -280,8 +282,9 @@ async def test_any_question_is_harmless(tmp_path: Path, question: str) -> None:
 
 
 async def test_the_same_document_added_at_once_is_stored_once(tmp_path: Path) -> None:
-    """Concurrent adds of a document leave one, searchable when each of them returns."""
-    async with store(tmp_path) as retriever:
+    """Concurrent adds of a document do its work once, and it can be searched when each of them returns."""
+    embedder = HashingEmbedder()
+    async with store(tmp_path, embedder) as retriever:
 
         async def add_and_ask() -> int:
             return len(await ask(retriever, "tape", await add(retriever, MANUAL)))
@@ -289,6 +292,7 @@ async def test_the_same_document_added_at_once_is_stored_once(tmp_path: Path) ->
         found = await asyncio.gather(*(add_and_ask() for _ in range(5)))
 
         assert found == [6] * 5
+        assert len(embedder.embedded) == 6
         assert len(await retriever.list()) == 1
         assert len(tables_in(tmp_path, "chunks")) == 1
 
