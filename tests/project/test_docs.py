@@ -180,7 +180,9 @@ def test_python_snippets_run(page: Path, checkout: Path, address: str) -> None:
 def test_shell_snippets_run(page: Path, checkout: Path, address: str) -> None:
     """What a page tells a user to type for a running gateway, and every ``openkimi`` command, works."""
     blocks = [snippet.code for snippet in snippets(page, "bash")]
-    calls = [block.replace(ADDRESS, address) for block in blocks if ADDRESS in block]
+    calls = [
+        block.replace(ADDRESS, address).replace("curl ", "curl -fsS ") for block in blocks if ADDRESS in block
+    ]
     commands = [line for block in blocks for line in block.splitlines() if line.startswith("openkimi ")]
 
     for script in (*calls, *(line for line in commands if not line.startswith("openkimi serve"))):
