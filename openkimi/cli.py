@@ -14,9 +14,11 @@ import openkimi
 from openkimi import hookspecs
 from openkimi.config import build_config, read_config
 from openkimi.errors import ConfigError, OpenKimiError
+from openkimi.options import convert_options
 from openkimi.plugins import HOOKS, SECTIONS, Plugins, load_plugins
 from openkimi.preloading import preload_paths
 from openkimi.schema import config_schema
+from openkimi.sections import PluginsSection
 
 
 class _Group(click.Group):
@@ -85,7 +87,10 @@ def schema(output: str | None, config: str | None) -> None:
     if output is None:
         click.echo(text, nl=False)
     else:
-        Path(output).write_text(text, "utf-8")
+        try:
+            Path(output).write_text(text, "utf-8")
+        except OSError as error:
+            raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error
 
 
 @main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
@@ -98,8 +103,9 @@ def serve(arguments: tuple[str, ...]) -> None:
 
 
 def _plugins_of(config: str | None) -> Plugins:
-    section = read_config(config).get("plugins", {}) if config else {}
-    return load_plugins(section.get("load", ()), section.get("block", ()))
+    raw = read_config(config).get("plugins", {}) if config else {}
+    section = convert_options(raw, PluginsSection, where="plugins")
+    return load_plugins(section.load, section.block)
 
 
 if __name__ == "__main__":

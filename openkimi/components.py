@@ -26,7 +26,9 @@ class Context:
     def embedder(self) -> Embedder:
         """The configured embedder."""
         if self._embedder is None:
-            raise PluginError("a backend or an embedder is opened before there is an embedder to use")
+            raise PluginError(
+                "there is no embedder here: backends and embedders are opened before there is one"
+            )
         return self._embedder
 
 

@@ -6,6 +6,7 @@ core's own keys first, then each section's remaining keys against the Struct of 
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ import msgspec
 
 from openkimi.contracts import Backend, ContextSampler, Embedder, Processor, Retriever, Synthesizer
 from openkimi.errors import ConfigError
-from openkimi.options import convert_options
+from openkimi.options import FromEnvironment, convert_options
 from openkimi.plugins import SECTIONS, Plugins, load_plugins
 from openkimi.providers import Provider, Role
 from openkimi.sections import (
@@ -30,6 +31,8 @@ from openkimi.sections import (
 )
 
 T = TypeVar("T")
+
+_DEEPEST = 50
 
 DEFAULT_KINDS: dict[str, str] = {"llm": "dummy", "embedder": "use", "processor": "entropy", "rag": "lancedb"}
 
@@ -89,8 +92,11 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file; give the config's path with --config") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         raw = msgspec.json.decode(data)
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}{_position(data, str(error))}: not valid JSON: {_plain(str(error))}"
@@ -108,7 +114,10 @@ def build_config(
     Raises:
         ConfigError: names the place of the first thing that is wrong, and what to do.
     """
-    values = _inherited(_with_environment(raw, os.environ if environ is None else environ, ""))
+    values = _with_environment(dict(raw), os.environ if environ is None else environ, "")
+    if not isinstance(values, dict):
+        raise ConfigError("the config must be a JSON object, not a value from the environment")
+    values = _inherited(values)
     core = convert_options(values, RawConfig, where="")
     parse_size(core.server.max_body_size, where="server.max_body_size")
     found = load_plugins(core.plugins.load, core.plugins.block, plugins)
@@ -167,6 +176,8 @@ def _checked(chosen: Chosen[Any], where: str) -> Chosen[Any]:
         try:
             chosen.provider.check(chosen.options)
         except ConfigError as error:
+            if error.message.startswith(f"{where}."):
+                raise
             field, colon, _ = error.message.partition(":")
             named = colon and field in chosen.options.__struct_fields__
             raise type(error)(f"{where}{'.' if named else ': '}{error.message}") from error
@@ -188,14 +199,18 @@ def _with_environment(value: Any, environ: Mapping[str, str], where: str) -> Any
     """Replace each ``{"$env": "NAME"}`` by the variable's value."""
     if isinstance(value, list):
         return [_with_environment(item, environ, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if not isinstance(value, Mapping):
         return value
+    if where.count(".") + where.count("[") > _DEEPEST:
+        raise ConfigError(f"{where.lstrip('.')[:80]}…: nested too deeply")
     if set(value) != {"$env"}:
         return {key: _with_environment(item, environ, f"{where}.{key}") for key, item in value.items()}
     name = value["$env"]
     if not isinstance(name, str) or name not in environ:
         raise ConfigError(f"{where.lstrip('.')}: the environment variable {name} is not set")
-    return environ[name]
+    return FromEnvironment(environ[name])
 
 
 def _position(data: bytes, message: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from openkimi.documents import Document
 from openkimi.messages import Message
-from openkimi.turn import Ask, Cut, Turn
+from openkimi.turn import Ask, Cut, Place, Turn
 
 Overflows = Callable[[Turn], Awaitable[bool]]
 
@@ -90,10 +90,14 @@ async def _cut(turn: Turn, at: int) -> Turn:
         documents=(document.id,),
         head=text[:start].strip(),
         tail=text[end:].strip(),
-        offset=start,
     )
-    cuts = (*turn.cuts[:at], cut, *turn.cuts[at + 1 :])
-    return _with_document(turn, cuts, document)
+    places = tuple(
+        Place(document=document.id, message=number, offset=start)
+        for number, sent in enumerate(turn.request.messages)
+        if sent is message
+    )
+    turn = msgspec.structs.replace(turn, places=(*turn.places, *places))
+    return _with_document(turn, (*turn.cuts[:at], cut, *turn.cuts[at + 1 :]), document)
 
 
 def _asking(cuts: Sequence[Cut]) -> int:
@@ -137,11 +141,15 @@ def _last_sentences(text: str, limit: int) -> int:
 
 
 async def _fold(turn: Turn, overflows: Overflows) -> Turn:
-    """Make one document of the oldest exchanges, keeping at least the last one as it is."""
+    """Make one document of the oldest exchanges, then of the oldest rounds of tool calls.
+
+    The question and what came last stay as they are; calls and their results stay together.
+    """
     asking = _asking(turn.cuts)
-    starts = [at for at, cut in enumerate(turn.cuts) if cut.message.role == "user" and at <= asking]
+    exchanges = [at for at, cut in enumerate(turn.cuts) if cut.message.role == "user" and at <= asking]
+    rounds = [at for at, cut in enumerate(turn.cuts) if cut.message.role == "assistant" and at > asking]
     folded = turn
-    for keep_from in starts[1:]:
+    for keep_from in (*exchanges[1:], *rounds[1:]):
         folded = await _folded_before(turn, keep_from)
         if not await overflows(folded):
             break
@@ -149,17 +157,26 @@ async def _fold(turn: Turn, overflows: Overflows) -> Turn:
 
 
 async def _folded_before(turn: Turn, keep_from: int) -> Turn:
-    instructions = tuple(cut for cut in turn.cuts[:keep_from] if cut.message.role in {"system", "developer"})
-    old = [cut for cut in turn.cuts[:keep_from] if cut.message.role not in {"system", "developer"}]
-    lines = [f"{cut.message.role}: {cut.message.text}" for cut in old if not cut.documents]
-    document = await asyncio.to_thread(Document.of, "\n\n".join(lines))
+    asking = _asking(turn.cuts)
+    before = turn.cuts[:keep_from]
+    instructions = [cut for cut in before if cut.message.role in {"system", "developer"}]
+    question = [turn.cuts[asking]] if asking < keep_from else []
+    old = [cut for cut in before if cut not in instructions and cut not in question]
+    document = await asyncio.to_thread(lambda: Document.of("\n\n".join(map(_line, old))))
     kept = tuple(id_ for cut in old for id_ in cut.documents)
     memory = Cut(message=Message(role="system"), documents=(document.id, *kept))
-    return _with_document(turn, (*instructions, memory, *turn.cuts[keep_from:]), document)
+    return _with_document(turn, (*instructions, memory, *question, *turn.cuts[keep_from:]), document)
+
+
+def _line(cut: Cut) -> str:
+    """Write down an old message: who said what, and which tools were called with what."""
+    calls = "".join(f" {call.name}({call.arguments})" for call in cut.message.tool_calls)
+    return f"{cut.message.role}: {cut.verbatim}{calls}"
 
 
 def _with_document(turn: Turn, cuts: tuple[Cut, ...], document: Document) -> Turn:
-    documents = turn.documents if document.id in turn.scope else (*turn.documents, document)
+    known = {other.id for other in turn.documents}
+    documents = turn.documents if document.id in known else (*turn.documents, document)
     asked = [cut.with_passages("") for cut in cuts]
     return msgspec.structs.replace(
         turn,

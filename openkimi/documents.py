@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Literal
 
 import msgspec
 
 ANONYMOUS = "anonymous"
 """The tenant of every request while API keys are off."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 DocumentState = Literal["lexical", "ready"]
 
@@ -25,8 +28,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         try:
             data = text.encode()
         except UnicodeEncodeError:
-            data = text.encode("utf-8", "surrogatepass")
-            text = data.decode("utf-8", "replace")
+            text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
             data = text.encode()
         return cls(id="doc_" + hashlib.sha256(data).hexdigest()[:32], text=text)
 

@@ -16,10 +16,11 @@ import structlog
 from openkimi.components import Components
 from openkimi.config import Chosen, Config, build_config, read_config
 from openkimi.documents import ANONYMOUS, Document, DocumentInfo
+from openkimi.errors import BackendUnavailable
 from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.pipeline import Event, Pipeline
-from openkimi.preloading import read_preloads
+from openkimi.preloading import preload_paths, read_preloads
 from openkimi.preparation import Preparation
 from openkimi.turn import Ask
 
@@ -65,7 +66,11 @@ class KimiEngine:
         self._config: Config | None = None
         self._tenant = ANONYMOUS if session_id is None else f"session:{session_id}"
         self._session_id = session_id
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
+        self._holders = 0
+        self._answering: set[asyncio.Task[Any]] = set()
+        self._interrupted = False
         self._stack: AsyncExitStack | None = None
         self._pipeline: Pipeline | None = None
         self._memory: Memory | None = None
@@ -104,6 +109,7 @@ class KimiEngine:
         Raises:
             ConfigError: the configuration does not load.
         """
+        self._enter_loop()
         async with self._opening:
             if self._pipeline is None:
                 async with AsyncExitStack() as stack:
@@ -119,12 +125,15 @@ class KimiEngine:
 
     async def __aenter__(self) -> Self:
         await self.open()
+        self._holders += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        self._holders -= 1
+        if not self._holders:
+            await self.close()
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
@@ -159,13 +168,15 @@ class KimiEngine:
         """Ask as :meth:`chat` does and yield the answer piece by piece."""
         asked = (*self._history, Message(role="user", content=query))
         answer: list[str] = []
-        ask = Ask(request=GenerateRequest(messages=asked), documents=tuple(self._scope) or None)
+        ingested = tuple(document_id for document_id in self._scope if document_id not in self._preloaded)
+        ask = Ask(request=GenerateRequest(messages=asked), ingested=ingested)
         async with aclosing(self.answer(ask)) as events:
             async for event in events:
                 if isinstance(event, Delta) and event.content:
                     answer.append(event.content)
                     yield event.content
         self._history = [*asked, Message(role="assistant", content="".join(answer))]
+        await self._forget_transcripts()
 
     async def reset(self) -> None:
         """Forget the conversation and what was ingested in it; what is preloaded stays.
@@ -191,11 +202,48 @@ class KimiEngine:
         await self.open()
         assert self._pipeline is not None
         ask = msgspec.structs.replace(ask, tenant=self._tenant)
-        async with aclosing(self._pipeline.run(ask, preloaded=tuple(self._scope))) as events:
-            async for event in events:
-                yield event
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
+        try:
+            async with aclosing(self._pipeline.run(ask, preloaded=tuple(self._scope))) as events:
+                async for event in events:
+                    yield event
+        except asyncio.CancelledError:
+            if not self._interrupted:
+                raise
+            task.uncancel()
+            raise BackendUnavailable("the gateway is being stopped") from None
+        finally:
+            self._answering.discard(task)
+
+    def interrupt(self) -> None:
+        """End every running answer with an error that says so; for a server that is about to stop."""
+        self._interrupted = True
+        for task in self._answering:
+            task.cancel()
+
+    def _enter_loop(self) -> None:
+        """Start anew on another event loop: what was open died with the one before."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._opening = loop, asyncio.Lock()
+            self._stack = self._pipeline = self._memory = None
+        self._interrupted = False
+
+    async def _forget_transcripts(self) -> None:
+        """Keep in a session only what was ingested: transcripts of long talks are made anew each time."""
+        if self._session_id is None or self._memory is None:
+            return
+        for info in await self._memory.retriever.list(tenant=self._tenant):
+            if info.id not in self._scope:
+                await self._memory.forget(info.id, self._tenant)
 
     async def _open(self, config: Config, stack: AsyncExitStack) -> None:
+        for report in config.plugins.reports:
+            if report.state == "failed":
+                log.warning("plugin_failed", plugin=report.name, reason=report.reason)
+        await asyncio.to_thread(preload_paths, config.preload)
         components = Components()
 
         async def use(chosen: Chosen[Any], embedder: Any = None) -> Any:
@@ -213,11 +261,16 @@ class KimiEngine:
         preparation = Preparation(
             backend=backend, memory=memory, sampler=sampler, rag=config.rag, window=window
         )
+        for document_id in tuple(self._scope):
+            if await retriever.get(document_id, tenant=self._tenant) is None:
+                del self._scope[document_id]
+        preloaded: set[str] = set()
         for text in await read_preloads(config.preload):
             document = await asyncio.to_thread(Document.of, text)
             await memory.remember(document, self._tenant)
             self._scope[document.id] = None
-        self._preloaded = frozenset(self._scope)
+            preloaded.add(document.id)
+        self._preloaded = frozenset(preloaded)
         if self._session_id is not None:
             self._scope |= {info.id: None for info in await retriever.list(tenant=self._tenant)}
         self._memory = memory

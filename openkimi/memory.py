@@ -73,7 +73,7 @@ class Memory:
             return
         chunks = await self._processor.process(document)
         await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
-        self._note_densest((tenant, document.id), chunks)
+        await asyncio.to_thread(self._note_densest, (tenant, document.id), chunks)
         log.info("document_stored", document=document.id, characters=len(document.text), chunks=len(chunks))
 
     def _note_densest(self, key: tuple[str, str], chunks: Sequence[Chunk]) -> None:
@@ -91,6 +91,8 @@ class _Shared:
         self._tasks: dict[object, tuple[asyncio.Task[None], list[None]]] = {}
 
     async def run(self, key: object, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while key in self._tasks and self._tasks[key][0].cancelling():
+            await asyncio.wait([self._tasks[key][0]])
         if key not in self._tasks:
             self._tasks[key] = (asyncio.create_task(work()), [])
         task, waiting = self._tasks[key]
@@ -100,6 +102,6 @@ class _Shared:
         finally:
             waiting.pop()
             if not waiting:
-                self._tasks.pop(key, None)
                 task.cancel()
-                await asyncio.wait([task])
+                await asyncio.gather(task, return_exceptions=True)
+                self._tasks.pop(key, None)

@@ -12,6 +12,13 @@ import msgspec
 from openkimi.errors import ConfigError
 from openkimi.secrets import Secret
 
+
+class FromEnvironment(str):
+    """A value that came from the environment, which no message shows."""
+
+    __slots__ = ()
+
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 _AT = re.compile(r" - at `(?:key in )?\$(?P<path>.*)`$")
@@ -27,6 +34,8 @@ def convert_options(raw: Mapping[str, Any], struct: type[S], *, where: str) -> S
     Raises:
         ConfigError: names the option at fault, what was expected and what was found.
     """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{where}: expected an object, got {type(raw).__name__}")
     known = [field.encode_name for field in msgspec.structs.fields(struct)]
     for name in raw:
         if name not in known:
@@ -84,4 +93,6 @@ def _value_at(raw: Any, path: str) -> str | None:
             raw = raw[name] if name else raw[int(index)]
         except (KeyError, IndexError, TypeError):
             return None
-    return None if raw is None or path == "" else msgspec.json.encode(raw).decode()[:80]
+    if raw is None or path == "" or isinstance(raw, FromEnvironment):
+        return None
+    return msgspec.json.encode(raw, enc_hook=repr).decode()[:80]

@@ -45,10 +45,10 @@ async def pack(
     """
     empty = await backend.count_prompt(turn.skeleton())
     room = min(budget.context, budget.prompt - empty)
-    kept = await _fill(backend, core, min(budget.core, room), None)
+    kept = await _fill(backend, core, min(budget.core, room), top_k)
     left = room - await _size(backend, kept)
     fresh = [hit for hit in ranked if all(not _overlaps(hit, other) for other in kept)]
-    chosen = await _fill(backend, fresh, left, top_k)
+    chosen = await _fill(backend, fresh, left, None if top_k is None else top_k - len(kept))
     if not kept and not chosen and ranked:
         chosen = await _shortened(backend, ranked[0], room)
     while True:

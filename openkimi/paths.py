@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 import msgspec
 import structlog
 
-from openkimi.contracts import Candidate
+from openkimi.contracts import Candidate, Synthesis
 from openkimi.documents import Hit
 from openkimi.errors import BackendError
 from openkimi.messages import Delta, ToolCall, Usage
@@ -24,13 +24,20 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
     context: tuple[Hit, ...]
 
 
-async def candidates_of(paths: Sequence[Path]) -> list[Candidate]:
+class Walked(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a path: its candidate, and the deltas that it was made of."""
+
+    candidate: Candidate
+    deltas: tuple[Delta, ...]
+
+
+async def walk(paths: Sequence[Path]) -> list[Walked]:
     """Run the paths side by side and gather those that come through, in the order of the paths.
 
     Raises:
         BackendError: all of them failed; it is the first one's error.
     """
-    tasks = [asyncio.create_task(_candidate(index, path)) for index, path in enumerate(paths)]
+    tasks = [asyncio.create_task(_walk(index, path)) for index, path in enumerate(paths)]
     try:
         results = await asyncio.gather(*tasks, return_exceptions=True)
     finally:
@@ -41,19 +48,27 @@ async def candidates_of(paths: Sequence[Path]) -> list[Candidate]:
     for failure in failures:
         if not isinstance(failure, BackendError):
             raise failure
-        log.warning("path_failed", error=failure.message)
-    candidates = [result for result in results if isinstance(result, Candidate)]
-    if not candidates:
+        log.warning("path_failed", error=type(failure).__name__)
+        log.debug("path_failed_because", reason=failure.message)
+    walked = [result for result in results if isinstance(result, Walked)]
+    if not walked:
         raise failures[0]
-    return candidates
+    return walked
 
 
-async def with_usage_of(
-    candidates: Sequence[Candidate], answer: AsyncIterator[Delta]
-) -> AsyncGenerator[Delta, None]:
-    """Yield an answer made of candidates, its last delta counting what all of them cost."""
-    spent = sum((candidate.usage for candidate in candidates), start=Usage())
-    async with closing(answer) as deltas:
+async def answer_of(walked: Sequence[Walked], synthesis: Synthesis) -> AsyncGenerator[Delta, None]:
+    """Yield the answer, its last delta counting what all paths cost.
+
+    A candidate that was chosen as it is comes delta by delta as the model gave it, so that nothing of it,
+    such as log-probabilities, is lost.
+    """
+    spent = sum((path.candidate.usage for path in walked), start=Usage())
+    chosen = next((path for path in walked if path.candidate.index == synthesis.chosen), None)
+    if chosen is not None:
+        for delta in chosen.deltas:
+            yield delta if delta.finish_reason is None else msgspec.structs.replace(delta, usage=spent)
+        return
+    async with closing(synthesis.answer) as deltas:
         async for delta in deltas:
             if delta.finish_reason is None:
                 yield delta
@@ -61,13 +76,12 @@ async def with_usage_of(
                 yield msgspec.structs.replace(delta, usage=spent + (delta.usage or Usage()))
 
 
-async def _candidate(index: int, path: Path) -> Candidate:
-    text: list[str] = []
+async def _walk(index: int, path: Path) -> Walked:
+    deltas: list[Delta] = []
     calls: dict[int, ToolCall] = {}
-    last = Delta(finish_reason="stop")
-    async with closing(path.start()) as deltas:
-        async for delta in deltas:
-            text.append(delta.content)
+    async with closing(path.start()) as items:
+        async for delta in items:
+            deltas.append(delta)
             for piece in delta.tool_calls:
                 known = calls.get(piece.index, ToolCall(id="", name="", arguments=""))
                 calls[piece.index] = ToolCall(
@@ -75,13 +89,12 @@ async def _candidate(index: int, path: Path) -> Candidate:
                     name=known.name or piece.name or "",
                     arguments=known.arguments + piece.arguments,
                 )
-            if delta.finish_reason:
-                last = delta
-    return Candidate(
+    candidate = Candidate(
         index=index,
-        text="".join(text),
+        text="".join(delta.content for delta in deltas),
         tool_calls=tuple(call for _, call in sorted(calls.items())),
         context=path.context,
-        finish_reason=last.finish_reason or "stop",
-        usage=last.usage or Usage(),
+        finish_reason=deltas[-1].finish_reason or "stop",
+        usage=deltas[-1].usage or Usage(),
     )
+    return Walked(candidate=candidate, deltas=tuple(deltas))

@@ -11,7 +11,7 @@ from openkimi.contracts import Backend, Synthesizer
 from openkimi.generation import generate, refuse_unserved
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.packing import Packed
-from openkimi.paths import Path, candidates_of, with_usage_of
+from openkimi.paths import Path, answer_of, walk
 from openkimi.preparation import Preparation, Prepared
 from openkimi.receipt import Receipt
 from openkimi.streams import closing, merge
@@ -75,10 +75,11 @@ class Pipeline:
         def ask_model(messages: Sequence[Message]) -> AsyncIterator[Delta]:
             return self._single(msgspec.structs.replace(request, messages=tuple(messages)))
 
-        candidates = await candidates_of(paths)
+        walked = await walk(paths)
+        candidates = [path.candidate for path in walked]
         synthesis = await self._synthesizer.synthesize(prepared.question, candidates, ask_model)
         yield msgspec.structs.replace(prepared.receipt, agreement=synthesis.agreement)
-        async with aclosing(with_usage_of(candidates, synthesis.answer)) as deltas:
+        async with aclosing(answer_of(walked, synthesis)) as deltas:
             async for delta in deltas:
                 yield delta
 

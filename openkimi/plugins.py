@@ -135,6 +135,8 @@ def _exists(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
         return False
+    except (Exception, SystemExit):  # noqa: BLE001 - a parent package that breaks is reported when imported
+        return True
 
 
 def _import(found: Plugins, report: PluginReport, block: Sequence[str]) -> None:
@@ -144,7 +146,7 @@ def _import(found: Plugins, report: PluginReport, block: Sequence[str]) -> None:
         return
     try:
         plugin = importlib.import_module(report.module)
-    except Exception as error:  # noqa: BLE001 - whatever a stranger's module raises is its own failure
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - what a stranger's module raises is its own
         _fail(report, error)
         found.reports.append(report)
         return
@@ -155,7 +157,7 @@ def _register(found: Plugins, plugin: object, report: PluginReport) -> None:
     found.reports.append(report)
     try:
         offers = list(_offers(plugin, report))
-    except Exception as error:  # noqa: BLE001 - see above
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         _fail(report, error)
         return
     for role, provider in offers:
@@ -184,7 +186,7 @@ def _checked(provider: object, hook: str) -> Provider[Any]:
     return provider
 
 
-def _fail(report: PluginReport, error: Exception) -> None:
+def _fail(report: PluginReport, error: BaseException) -> None:
     report.state = "failed"
     report.reason = " ".join(f"{type(error).__name__}: {error}".split())
     report.kinds.clear()

@@ -70,7 +70,7 @@ class Preparation:
 
     async def _cut(self, ask: Ask, limits: Budget, preloaded: Sequence[str]) -> Turn:
         """Tell documents from instructions, if the messages do not fit or document text is capped."""
-        stored = await self._named(ask) if ask.documents is not None else preloaded
+        stored = (*ask.ingested, *preloaded) if ask.documents is None else await self._named(ask)
         capped = self._rag.max_context_tokens is not None
 
         async def overflows(turn: Turn) -> bool:
@@ -101,7 +101,7 @@ class Preparation:
             limit=max(_FEWEST_HITS, limits.context // _SHORT_PASSAGE_TOKENS),
             similarity_threshold=self._rag.similarity_threshold,
         )
-        asked_for = {document.id for document in turn.documents} | set(ask.documents or ())
+        asked_for = {document.id for document in turn.documents} | {*(ask.documents or ()), *ask.ingested}
         hits = [hit for hit in found if hit.document_id in asked_for or _is_relevant(hit)]
         return msgspec.structs.replace(turn, hits=(*hits, *await self._fallback(turn, hits)))
 

@@ -13,8 +13,9 @@ from openkimi.turn import Turn
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
     """A passage that stands in the prompt.
 
-    ``start`` and ``end`` are character offsets into the text of the message it came from, or into the
-    document's own text when that was stored before. ``message`` is that message's number in the request.
+    ``start`` and ``end`` are character offsets into the text of the message it came from; ``message`` is
+    that message's number in the request. It is None for a document that was stored before and for the
+    transcript of earlier exchanges: then the offsets are into that document's own text.
     """
 
     document: str
@@ -54,17 +55,10 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 def passages_of(turn: Turn, chosen: Sequence[Hit]) -> tuple[Passage, ...]:
     """List the chosen passages in the order of the prompt, with offsets into the caller's own text."""
-    places: dict[str, tuple[int, int]] = {}
-    for cut in turn.cuts:
-        for document_id in cut.documents:
-            if cut.message in turn.request.messages:
-                places[document_id] = (turn.request.messages.index(cut.message), cut.offset)
-    carried = {document.id for document in turn.documents}
+    places = {place.document: (place.message, place.offset) for place in turn.places}
     listed = []
     for hit in sorted(chosen, key=lambda hit: (hit.document_id, hit.chunk.start)):
         message, offset = places.get(hit.document_id, (None, 0))
-        if hit.document_id not in carried:
-            message, offset = None, 0
         listed.append(
             Passage(
                 document=hit.document_id,

@@ -91,7 +91,7 @@ def parse_size(size: int | str, *, where: str) -> int:
     Raises:
         ConfigError: it is none of these, or not above zero.
     """
-    match = re.fullmatch(r"(\d+)\s*([KMG]?i?B|)", str(size).strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,15})\s*([KMG]?i?B|)", str(size).strip(), re.IGNORECASE)
     if match is None or not int(match[1]):
         raise ConfigError(f"{where}: expected a size like 64MiB or a number of bytes, got {size!r}")
     return int(match[1]) * _UNITS[match[2].upper()]

@@ -30,6 +30,7 @@ class Pump(Generic[T]):
 
     def __init__(self, iterator: AsyncIterator[T], *, ahead: int = 64) -> None:
         self._ready: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue(maxsize=ahead)
+        self._end: BaseException | None = None
         self._task = asyncio.create_task(self._drain(iterator))
 
     async def next(self, wait: float | None = None) -> T | None:
@@ -39,12 +40,15 @@ class Pump(Generic[T]):
             StopAsyncIteration: there are no more.
             Exception: what the iterator raised.
         """
+        if self._end is not None:
+            raise self._end
         try:
             async with asyncio.timeout(wait):
                 item, error = await self._ready.get()
         except TimeoutError:
             return None
         if error is not None:
+            self._end = error
             raise error
         return item
 
@@ -61,7 +65,9 @@ class Pump(Generic[T]):
                     await self._ready.put((item, None))
         except Exception as error:  # noqa: BLE001 - handed to the consumer
             end = error
-        await self._ready.put((None, end))
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            await self._ready.put((None, end))
 
 
 async def merge(iterators: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:

@@ -7,11 +7,15 @@ import msgspec
 from openkimi.documents import ANONYMOUS, Document, Hit
 from openkimi.messages import GenerateRequest, ImagePart, Message, Part, TextPart
 
+_LEFT_OUT = "…"
+"""Stands for a message of which nothing is left, so that roles still alternate."""
+
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller wants: ``n`` answers to a request, from the documents in scope.
 
-    ``documents`` names stored documents to search; None means those that are preloaded.
+    ``documents`` names stored documents to search; None means those of the conversation, ``ingested``, and
+    those that are preloaded, which add passages only where these are relevant.
     ``mpr_candidates`` is the number of reasoning paths, None for the configured one.
     """
 
@@ -19,22 +23,36 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 1
     tenant: str = ANONYMOUS
     documents: tuple[str, ...] | None = None
+    ingested: tuple[str, ...] = ()
     mpr_candidates: int | None = None
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a document stood: in the request's message of that number, from that character on."""
+
+    document: str
+    message: int
+    offset: int
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
     """A message with its long text taken out.
 
-    ``head`` and ``tail`` stay verbatim around the passages of the documents named in ``documents``.
-    ``offset`` is where the document begins in the message's own text, in characters. A cut without
-    documents is a message that stays as it is.
+    ``head`` and ``tail`` stay verbatim around the passages of the documents named in ``documents``. A cut
+    without documents is a message that stays as it is.
     """
 
     message: Message
     documents: tuple[str, ...] = ()
     head: str = ""
     tail: str = ""
-    offset: int = 0
+
+    @property
+    def verbatim(self) -> str:
+        """The text that stays."""
+        if not self.documents:
+            return self.message.text
+        return "\n\n".join(part for part in (self.head, self.tail) if part)
 
     def with_passages(self, passages: str) -> Message | None:
         """Return the message around the given passages, None when nothing is left of it."""
@@ -42,8 +60,9 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
             return self.message
         text = "\n\n".join(part for part in (self.head, passages, self.tail) if part)
         images = _images(self.message)
-        if not text and not images and not self.message.tool_calls and self.message.role != "tool":
+        if not text and not images and self.message.role in {"system", "developer"}:
             return None
+        text = text or ("" if self.message.tool_calls else _LEFT_OUT)
         content: str | tuple[Part, ...] = (TextPart(text=text), *images) if images else text
         return msgspec.structs.replace(self.message, content=content)
 
@@ -51,8 +70,8 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """A request whose documents have been told from its instructions and its question.
 
-    ``documents`` came with the request and have to be remembered, ``stored`` are ids already known.
-    ``hits`` are the passages found, best first.
+    ``documents`` came with the request and have to be remembered, ``places`` says where they stood;
+    ``stored`` are ids already known. ``hits`` are the passages found, best first.
     """
 
     request: GenerateRequest
@@ -60,6 +79,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     tenant: str = ANONYMOUS
     documents: tuple[Document, ...] = ()
+    places: tuple[Place, ...] = ()
     stored: tuple[str, ...] = ()
     hits: tuple[Hit, ...] = ()
 

@@ -104,6 +104,6 @@ async def test_a_backend_cannot_ask_for_the_embedder() -> None:
     async def open_greedy(options: NoOptions, context: OpenContext) -> AsyncIterator[object]:
         yield context.embedder
 
-    with pytest.raises(PluginError, match="before there is an embedder"):
+    with pytest.raises(PluginError, match="before there is one"):
         async with Components().use("backend", Provider("greedy", open_greedy), NoOptions()):
             pass

@@ -70,6 +70,8 @@ def test_everything_has_a_default_that_works() -> None:
         ({"rag": {"top_k": 0}}, "rag.top_k: expected int >= 1"),
         ({"server": {"port": "80"}}, "server.port: expected int, got str"),
         ({"server": {"max_body_size": "many"}}, "server.max_body_size: expected a size like 64MiB"),
+        ({"server": {"max_body_size": "9" * 5000}}, "server.max_body_size: expected a size like 64MiB"),
+        ({"llm": []}, "llm: expected"),
         ({"mpr_candidates": 0}, "mpr_candidates: expected int >= 1"),
         ({"mpr": {"sampling": "nothing"}}, "mpr.sampling: no plugin offers the sampler 'nothing'"),
         ({"plugins": {"load": ["no_such_module"]}}, "plugins.load[0]: no module named 'no_such_module'"),
@@ -81,7 +83,7 @@ def test_everything_has_a_default_that_works() -> None:
             {"embedder": {"type": "use"}, "rag": {"embedding_model": "use"}},
             "rag.embedding_model: an alias of embedder.type; give one",
         ),
-        ({"llm": {"type": "local", "model_path": "/no/such.gguf"}}, "llm: "),
+        ({"llm": {"type": "local", "model_path": "/no/such.gguf"}}, "llm.model_path: there is no file"),
     ],
 )
 def test_an_error_says_where_and_what_to_do(raw: dict[str, Any], message: str) -> None:
@@ -92,9 +94,33 @@ def test_an_error_says_where_and_what_to_do(raw: dict[str, Any], message: str) -
     assert "\n" not in shown
 
 
+def test_a_value_from_the_environment_is_not_shown() -> None:
+    """A key that landed in the wrong place does not appear in the message."""
+    with pytest.raises(ConfigError) as caught:
+        build_config({"server": {"port": {"$env": "KEY"}}}, environ={"KEY": "sk-secret"})
+
+    assert caught.value.message == "server.port: expected int, got str"
+
+
+def test_paths_may_be_path_objects(tmp_path: Path) -> None:
+    """In code a path need not be a string."""
+    config = build_config({"rag": {"path": tmp_path / "lancedb"}}, environ={})
+
+    assert config.retriever.options.path == str(tmp_path / "lancedb")  # type: ignore[attr-defined]
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    """Editors on Windows write one."""
+    path = tmp_path / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf{}")
+
+    assert read_config(path) == {}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("[" * 5000, ": nested too deeply"),
         ('{\n  "llm": {},\n}', ":3:1: not valid JSON: "),
         ("[]", ": the config must be a JSON object, not list"),
         ("", ": not valid JSON"),

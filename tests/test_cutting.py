@@ -2,6 +2,7 @@
 
 import pytest
 
+from openkimi import Document
 from openkimi.cutting import cut_long_messages, question_of
 from openkimi.messages import GenerateRequest, ImagePart, Message, TextPart, ToolCall
 from openkimi.turn import Ask, Turn
@@ -40,14 +41,15 @@ async def test_a_book_in_the_system_message_becomes_a_document() -> None:
 
 
 async def test_offsets_lead_back_into_the_callers_text() -> None:
-    """A cut's offset is where its document begins in the message."""
+    """A place says in which message a document stood, and from where on."""
     text = f"You answer questions.\n\n{BOOK}"
     turn = await cut_long_messages(
         ask(Message(role="system", content=text), Message(role="user", content="And?")), (), larger_than(1000)
     )
 
-    [document], cut = turn.documents, turn.cuts[0]
-    assert text[cut.offset : cut.offset + len(document.text)] == document.text
+    [document], [place] = turn.documents, turn.places
+    assert (place.document, place.message) == (document.id, 0)
+    assert text[place.offset : place.offset + len(document.text)] == document.text
 
 
 @pytest.mark.parametrize(
@@ -155,3 +157,74 @@ def test_a_very_short_question_is_searched_with_the_one_before() -> None:
     ]
 
     assert question_of(messages) == "Which ports did the fleet call at?\nAnd the second one?"
+
+
+async def test_folding_loses_nothing_of_what_was_said() -> None:
+    """What stood around a long paste, and what tools were called with, is in the transcript."""
+    asked = ask(
+        Message(role="user", content=f"My dog is named Rex.\n\n{BOOK}\n\nWhat is your view on this?"),
+        Message(
+            role="assistant",
+            content="Let me see.",
+            tool_calls=(ToolCall(id="1", name="look", arguments='{"where": "harbour"}'),),
+        ),
+        Message(role="tool", content="Nothing there.", tool_call_id="1"),
+        *[Message(role="user", content=f"Tell me more of number {number}, please.") for number in range(60)],
+    )
+
+    turn = await cut_long_messages(asked, (), larger_than(600))
+
+    kept = "\n".join(
+        [document.text for document in turn.documents] + [m.text for m in turn.skeleton().messages]
+    )
+    for said in ("My dog is named Rex.", "What is your view", 'look({"where": "harbour"})', "Nothing there."):
+        assert said in kept
+
+
+async def test_a_long_run_of_tool_calls_is_folded_behind_its_question() -> None:
+    """An agent's old rounds become a document; its question and its last round stay."""
+    rounds = [
+        message
+        for number in range(40)
+        for message in (
+            Message(role="assistant", tool_calls=(ToolCall(id=f"c{number}", name="look", arguments="{}"),)),
+            Message(role="tool", content=f"Shelf {number} holds a book on ships.", tool_call_id=f"c{number}"),
+        )
+    ]
+
+    turn = await cut_long_messages(
+        ask(Message(role="user", content="Which shelf holds what?"), *rounds), (), larger_than(500)
+    )
+
+    messages = turn.skeleton().messages
+    assert Message(role="user", content="Which shelf holds what?") in messages
+    assert messages[-1].tool_call_id == "c39"
+    assert "tool: Shelf 3 holds a book on ships." in turn.documents[0].text
+    called = {call.id for message in messages for call in message.tool_calls}
+    assert {message.tool_call_id for message in messages if message.role == "tool"} <= called
+
+
+async def test_a_message_of_which_nothing_is_left_still_has_its_turn() -> None:
+    """Roles go on alternating for templates that demand it."""
+    asked = ask(
+        Message(role="user", content=BOOK.replace("\n\n", " ")),
+        Message(role="assistant", content="I have read it."),
+        Message(role="user", content="What is it about?"),
+    )
+
+    turn = await cut_long_messages(asked, (), larger_than(1000))
+
+    assert [message.role for message in turn.skeleton().messages] == ["user", "assistant", "user"]
+
+
+async def test_a_sent_text_that_is_stored_too_is_still_the_callers() -> None:
+    """A document in scope that also comes with the request counts as sent."""
+    stored = Document.of(BOOK).id
+    asked = ask(
+        Message(role="system", content=f"Answer from this.\n\n{BOOK}"), Message(role="user", content="?")
+    )
+
+    turn = await cut_long_messages(asked, (stored,), larger_than(1000))
+
+    assert [document.id for document in turn.documents] == [stored]
+    assert turn.scope == (stored,)

@@ -143,3 +143,69 @@ async def test_a_failed_opening_can_be_tried_again(held: Any, tmp_path: Path) ->
     (tmp_path / "later.txt").write_text("Some text.")
     assert await engine.chat("Hello?") == "Yes."
     await engine.close()
+
+
+async def test_preloaded_documents_stay_out_of_what_they_say_nothing_about(
+    held: Any, speech: str, tmp_path: Path
+) -> None:
+    """An unrelated question gets no passages of a preloaded text, in a chat as over HTTP."""
+    (tmp_path / "speech.txt").write_text(speech, "utf-8")
+    plugin = held(reply="Yes.")
+    engine = engine_of(plugin)
+    engine._overrides["preload"] = [str(tmp_path / "speech.txt")]
+
+    async with engine:
+        await engine.chat("Xylophones zigzag?")
+
+    assert [message.text for message in plugin.backend.requests[-1].messages] == ["Xylophones zigzag?"]
+
+
+def test_it_can_be_used_from_one_event_loop_after_another(held: Any, speech: str) -> None:
+    """Scripts call asyncio.run more than once; what was ingested is still in scope."""
+    plugin = held(context_length=4096)
+    engine = engine_of(plugin)
+
+    asyncio.run(engine.ingest(speech))
+    answer = asyncio.run(engine.chat(QUESTION))
+
+    assert "460,000" in answer
+
+
+async def test_the_inner_of_two_holders_does_not_close_it(held: Any) -> None:
+    """async with is counted."""
+    plugin = held(reply="Yes.")
+    engine = engine_of(plugin)
+
+    async with engine:
+        async with engine:
+            pass
+        assert engine.is_open
+    assert not engine.is_open
+
+
+async def test_a_session_keeps_no_transcripts(held: Any, speech: str) -> None:
+    """Old turns of a long talk are remembered while it lasts, and not stored beside the documents."""
+    plugin = held(reply="word " * 60, context_length=512)
+
+    async with engine_of(plugin, session_id="mine") as engine:
+        await engine.ingest(speech)
+        for number in range(8):
+            await engine.chat(f"What about number {number}, and what else is there to say?")
+        stored = await engine.documents()
+        await engine.reset()
+        left = await engine.documents()
+
+    assert [info.characters for info in stored] == [len(speech)]
+    assert left == []
+
+
+async def test_documents_that_did_not_survive_are_no_longer_in_scope(held: Any, speech: str) -> None:
+    """A memory that does not persist starts empty when the engine opens again."""
+    plugin = held(reply="Yes.")
+    engine = engine_of(plugin)
+    async with engine:
+        await engine.ingest(speech)
+    plugin.retriever = type(plugin.retriever)()
+
+    assert await engine.chat("Hello again?") == "Yes."
+    await engine.close()

@@ -120,8 +120,8 @@ async def test_the_cap_on_document_text_is_honoured_exactly(held: Any, speech: s
 
 
 async def test_top_k_caps_the_number_of_passages(held: Any, speech: str) -> None:
-    """rag.top_k is the most passages that the search adds."""
-    plugin = held(context_length=4096, parameters=1)
+    """rag.top_k is the most passages in a prompt, the dense core counted."""
+    plugin = held(context_length=4096)
 
     async with engine_of(plugin, top_k=2) as engine:
         _, receipt = await run(engine, about(speech))
@@ -200,6 +200,16 @@ async def test_several_paths_give_one_answer_and_count_all_tokens(held: Any, spe
     assert receipt.paths == 3
     assert receipt.agreement is not None
     assert several[-1].usage.prompt_tokens > 2 * one[-1].usage.prompt_tokens
+
+
+async def test_several_paths_keep_the_log_probabilities(held: Any) -> None:
+    """The chosen candidate comes as the model gave it."""
+    ask = about("Be brief.", "Hello?", logprobs=True, top_logprobs=2)
+
+    async with engine_of(held(reply="Yes, of course.")) as engine:
+        deltas, _ = await run(engine, Ask(request=ask.request, mpr_candidates=3))
+
+    assert "".join(token.token for delta in deltas for token in delta.logprobs) == "Yes, of course."
 
 
 async def test_what_cannot_be_shortened_is_refused_with_a_remedy(held: Any) -> None:

@@ -23,7 +23,8 @@ def check_key(connection: ASGIConnection, keys: Sequence[Secret]) -> None:  # ty
     shown = connection.headers.get("x-api-key") or _bearer(connection.headers.get("authorization", ""))
     if not shown:
         raise NotAuthorizedException("an API key is needed: send 'Authorization: Bearer <key>'")
-    matches = [hmac.compare_digest(_digest(shown), _digest(key.reveal())) for key in keys]
+    sent = shown.encode("latin-1", "replace")  # the bytes as they came: headers are decoded as Latin-1
+    matches = [hmac.compare_digest(_digest(sent), _digest(key.reveal().encode())) for key in keys]
     if not any(matches):
         raise NotAuthorizedException("this API key is not known here")
 
@@ -33,5 +34,5 @@ def _bearer(header: str) -> str:
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

@@ -36,7 +36,7 @@ async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, 
     finally:
         for each in (task, gone):
             each.cancel()
-        await asyncio.wait({task, gone})
+        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from msgspec import UNSET
@@ -26,6 +27,7 @@ from openkimi.messages import (
 from openkimi.turn import Ask
 
 _MAX_STOP = 16
+_TOKEN_ID = re.compile(r"[0-9]{1,10}")
 
 
 def ask_of(body: wire.ChatCompletionRequest) -> Ask:
@@ -111,7 +113,11 @@ def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
 
 def _logit_bias(bias: dict[str, float]) -> dict[int, float]:
     """Keep what names a token; clients send other keys too, which OpenAI ignores."""
-    return {int(token): value for token, value in bias.items() if token.isdecimal() and token.isascii()}
+    return {
+        int(token): value
+        for token, value in bias.items()
+        if len(token) <= 10 and token.isascii() and token.isdecimal()
+    }
 
 
 def _response_format(wanted: wire.ResponseFormat | None) -> ResponseFormat:

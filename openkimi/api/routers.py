@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Request, Response, Router, get, head, post
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.params import FromPath
@@ -85,7 +85,16 @@ def create_health_router() -> Router:
         """Tell that the gateway serves, and which version it is."""
         return _json(wire.Health(status="ok", version=openkimi.__version__))
 
-    return Router(path="/", route_handlers=[health], exception_handlers={Exception: handle}, tags=["Health"])
+    @head("/health")
+    async def health_head() -> None:
+        """Tell the same to those who only look at the status."""
+
+    return Router(
+        path="/",
+        route_handlers=[health, health_head],
+        exception_handlers={Exception: handle},
+        tags=["Health"],
+    )
 
 
 def _json(body: msgspec.Struct) -> Response[bytes]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
+from types import FrameType
 from typing import Any
 
 import click
@@ -21,6 +23,7 @@ from openkimi.logs import LEVELS, configure_logging
 
 log = structlog.get_logger()
 
+_GRACE_SECONDS = 5
 _SETTINGS = "OPENKIMI_SERVER_SETTINGS"
 
 
@@ -71,7 +74,7 @@ def main(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind the address before anything is loaded.
+    """Take the address before anything is loaded; who connects meanwhile waits.
 
     Raises:
         ConfigError: it is in use, or no address of this machine.
@@ -82,6 +85,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(2048)
     except OSError as error:
         listener.close()
         raise ConfigError(
@@ -102,9 +106,23 @@ async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
     """Open the engine before the first connection is taken, so that what fails is one line."""
     async with engine:
         app = create_app(engine)
-        server = uvicorn.Server(_uvicorn_config(app))
+        server = _Server(_uvicorn_config(app), engine)
         _greet(engine, listener)
         await server.serve(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Ends running answers when it is told to stop: at once by Ctrl-C, after a grace by SIGTERM."""
+
+    def __init__(self, config: uvicorn.Config, engine: KimiEngine) -> None:
+        super().__init__(config)
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        grace = 0 if sig == signal.SIGINT else _GRACE_SECONDS
+        self._loop.call_soon_threadsafe(self._loop.call_later, grace, self._engine.interrupt)
 
 
 def _serve_reloading(settings: _Settings, listener: socket.socket) -> None:
@@ -121,7 +139,7 @@ def _uvicorn_config(app: Any, **options: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=2 * _GRACE_SECONDS,
         **options,
     )
 

@@ -6,23 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from openkimi.components import Context
 from openkimi.contracts import Embedder
-from openkimi.errors import PluginError
 from openkimi.options import convert_options
 from openkimi.providers import Provider
 
 T = TypeVar("T")
-
-
-class _Context:
-    def __init__(self, embedder: Embedder | None) -> None:
-        self._embedder = embedder
-
-    @property
-    def embedder(self) -> Embedder:
-        if self._embedder is None:
-            raise PluginError("this component wants an embedder: pass embedder= to open_component")
-        return self._embedder
 
 
 @asynccontextmanager
@@ -37,5 +26,5 @@ async def open_component(
     converted = convert_options(options, provider.config, where=provider.kind)
     if provider.check is not None:
         provider.check(converted)
-    async with provider.open(converted, _Context(embedder)) as component:
+    async with provider.open(converted, Context(embedder)) as component:
         yield component

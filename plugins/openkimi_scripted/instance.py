@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from openkimi import RequestError
+
 _DEPTH = 16
 
 
@@ -13,8 +15,14 @@ def minimal_instance(schema: Any) -> Any:
 
     Known: ``const``, ``enum``, ``anyOf``/``oneOf`` (the first), ``allOf``, local ``$ref``, types with
     their bounds on length and value, ``required`` properties. Patterns and formats are not.
+
+    Raises:
+        RequestError: it is no JSON Schema.
     """
-    return _instance(schema, schema, 0)
+    try:
+        return _instance(schema, schema, 0)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(f"a JSON Schema in the request is not valid ({type(error).__name__})") from error
 
 
 def _instance(schema: Any, root: Any, depth: int) -> Any:

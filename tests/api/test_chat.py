@@ -142,7 +142,7 @@ async def test_clients_are_met_with_leniency(gateway: Any) -> None:
         "max_tokens": 0,
         "temperature": None,
         "stop": None,
-        "logit_bias": {"not-a-token": 1},
+        "logit_bias": {"not-a-token": 1, "9" * 5000: 1},
         "store": True,
         "metadata": {"a": "b"},
         "service_tier": "auto",
@@ -198,6 +198,8 @@ async def test_models_and_health(gateway: Any) -> None:
     async with gateway() as server:
         async with server.http.get("/health") as response:
             assert await response.json() == {"status": "ok", "version": openkimi.__version__}
+        async with server.http.head("/health") as response:
+            assert response.status == 200
         async with server.http.get("/v1/models") as response:
             listed = await response.json()
         async with server.http.get("/v1/models/gpt-4o") as response:

@@ -29,9 +29,10 @@ def shape(body: Any) -> set[str]:
         ({"tool_choice": "required"}, "tool_choice"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"openkimi": {"documents": ["doc_unknown"]}}, "openkimi.documents"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"properties": "x"}}}}, None),
     ],
 )
-async def test_a_wrong_field_is_named(gateway: Any, changes: dict[str, Any], param: str) -> None:
+async def test_a_wrong_field_is_named(gateway: Any, changes: dict[str, Any], param: str | None) -> None:
     """A 4xx says which parameter is wrong."""
     async with gateway() as server:
         status, body = await server.chat({**HELLO, **changes})
@@ -121,7 +122,8 @@ async def test_errors_of_the_framework_have_the_same_shape(
 
 async def test_keys_keep_strangers_out(gateway: Any) -> None:
     """With server.api_keys a request needs one of them, by either header; /health stays open."""
-    async with gateway(server={"api_keys": ["sk-one", "sk-two"]}) as server:
+    async with gateway(server={"api_keys": ["sk-one", "sk-two", "sk-schlüssel"]}) as server:
+        utf8, _ = await server.chat(HELLO, headers={"X-Api-Key": "sk-schlüssel"})
         without, body = await server.chat(HELLO)
         wrong, _ = await server.chat(HELLO, headers={"Authorization": "Bearer sk-three"})
         bearer, _ = await server.chat(HELLO, headers={"Authorization": "Bearer sk-two"})
@@ -129,7 +131,7 @@ async def test_keys_keep_strangers_out(gateway: Any) -> None:
         async with server.http.get("/health") as response:
             health = response.status
 
-    assert (without, wrong, bearer, header, health) == (401, 401, 200, 200, 200)
+    assert (without, wrong, bearer, header, utf8, health) == (401, 401, 200, 200, 200, 200)
     assert "sk-" not in json.dumps(body)
 
 

@@ -89,6 +89,32 @@ def test_it_serves_until_a_signal_stops_it_cleanly(config: Any, stop: signal.Sig
     assert status in {0, 130, -stop}
 
 
+def test_ctrl_c_ends_a_running_stream_with_words(config: Any) -> None:
+    """A client in the middle of a stream is told, and the server does not wait for the answer's end."""
+    path = config(llm={"type": "dummy", "reply": "word " * 4000, "token_delay": 0.05})
+    body = json.dumps({"messages": [{"role": "user", "content": "Hello?"}], "stream": True}).encode()
+
+    with running("--config", path, "--port", "0") as (url, process):
+        request = urllib.request.Request(f"{url}/v1/chat/completions", body)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            response.readline()
+            process.send_signal(signal.SIGINT)
+            rest = response.read().decode()
+        status = process.wait(15)
+
+    assert "the gateway is being stopped" in rest.strip().rpartition("\n\n")[2]
+    assert status in {0, 130, -signal.SIGINT}
+
+
+def test_the_second_of_two_servers_on_one_port_is_told_at_once(config: Any) -> None:
+    """The port is held from the start on, also while a model is being loaded."""
+    with running("--config", config(), "--port", "0") as (url, _):
+        status, said = refused("--config", config(), "--port", url.rpartition(":")[2])
+
+    assert status == 2
+    assert "cannot listen on" in said
+
+
 def test_the_command_line_beats_the_file(config: Any) -> None:
     """--mpr-candidates and --port override the config."""
     path = config(mpr_candidates=1, server={"port": 1})
