@@ -95,8 +95,10 @@ class KimiEngine:
     def model_name(self) -> str:
         """The configured model's name, as ``GET /v1/models`` shows it."""
         options = self.config.backend.options
-        name = getattr(options, "model_name", None) or getattr(options, "model_path", None)
-        return PurePath(name).stem if name else self.config.backend.provider.kind
+        if name := getattr(options, "model_name", None):
+            return str(name)
+        path = str(getattr(options, "model_path", None) or self.config.backend.provider.kind)
+        return PurePath(path).name.removesuffix(".gguf")
 
     @property
     def is_open(self) -> bool:

@@ -17,6 +17,8 @@ _INTRODUCTION = "Excerpts from a longer text:\n"
 _BATCH = 16
 _MIN_PASSAGE = 12
 _MISSES = 8
+_SLACK = 16
+"""Tokens by which the sum of the passages may exceed the budget, since gaps and headings often fall away."""
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,12 +50,16 @@ async def pack(
     kept = await _fill(backend, core, min(budget.core, room), top_k)
     left = room - await _size(backend, kept)
     fresh = [hit for hit in ranked if all(not _overlaps(hit, other) for other in kept)]
-    chosen = await _fill(backend, fresh, left, None if top_k is None else top_k - len(kept))
+    most = None if top_k is None else top_k - len(kept)
+    chosen = await _fill(backend, fresh, left + _SLACK, most)
+    packed = await _render(backend, turn, kept, chosen)
+    if _over(packed, budget) > 0:
+        chosen = await _fill(backend, fresh, left, most)
     if not kept and not chosen and ranked:
         chosen = await _shortened(backend, ranked[0], room)
     while True:
         packed = await _render(backend, turn, kept, chosen)
-        over = max(packed.prompt_tokens - budget.prompt, packed.context_tokens - budget.context)
+        over = _over(packed, budget)
         if over <= 0 or not (kept or chosen):
             return packed
         if len(kept) + len(chosen) == 1:
@@ -61,6 +67,11 @@ async def pack(
             kept, chosen = [], await _shortened(backend, last, packed.context_tokens - over)
         else:
             kept, chosen = (kept, chosen[:-1]) if chosen else (kept[:-1], chosen)
+
+
+def _over(packed: Packed, budget: Budget) -> int:
+    """Return by how many tokens a prompt or its passages are too large; not above zero where they fit."""
+    return max(packed.prompt_tokens - budget.prompt, packed.context_tokens - budget.context)
 
 
 async def _fill(backend: Backend, hits: Sequence[Hit], room: int, most: int | None) -> list[Hit]:

@@ -209,3 +209,16 @@ async def test_documents_that_did_not_survive_are_no_longer_in_scope(held: Any, 
 
     assert await engine.chat("Hello again?") == "Yes."
     await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("llm", "name"),
+    [
+        ({"type": "openai", "model_name": "gpt-4.1", "api_url": "http://127.0.0.1:9/v1"}, "gpt-4.1"),
+        ({"type": "llama-cpp", "model_path": "qwen2.5-0.5b-instruct"}, "qwen2.5-0.5b-instruct"),
+        ({"type": "dummy"}, "scripted"),
+    ],
+)
+def test_the_model_has_its_whole_name(llm: dict[str, Any], name: str) -> None:
+    """Dots in a name are no file suffix."""
+    assert KimiEngine(llm_config=llm).model_name == name

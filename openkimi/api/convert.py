@@ -38,6 +38,8 @@ def ask_of(body: wire.ChatCompletionRequest) -> Ask:
     """
     if any(modality != "text" for modality in body.modalities or ()):
         raise UnsupportedParameter("'modalities': text is the only one served", param="modalities")
+    if body.functions:
+        raise UnsupportedParameter("'functions' is OpenAI's former name: send 'tools'", param="functions")
     own = body.openkimi or wire.OpenKimiOptions()
     return Ask(
         request=_request(body),

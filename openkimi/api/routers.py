@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -55,10 +56,10 @@ def create_chat_router(engine: KimiEngine) -> Router:
         """List the one model that answers, whatever name a request gives."""
         return _json(wire.ModelList(data=[wire.Model(id=engine.model_name, created=_STARTED)]))
 
-    @get("/v1/models/{model_id:str}")
-    async def get_model(model_id: FromPath[str]) -> Response[bytes]:
+    @get("/v1/models/{model_id:path}")
+    async def get_model(model_id: FromPath[PurePath]) -> Response[bytes]:
         """Describe a model: every name is accepted, as in requests."""
-        return _json(wire.Model(id=model_id, created=_STARTED))
+        return _json(wire.Model(id=str(model_id).removeprefix("/"), created=_STARTED))
 
     @get("/v1/documents")
     async def list_documents() -> Response[bytes]:

@@ -142,6 +142,7 @@ class ChatCompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     tools: list[ToolDefinition] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    functions: list[Any] | None = None
     modalities: list[str] | None = None
     user: str | None = None
     openkimi: OpenKimiOptions | None = None

@@ -204,6 +204,8 @@ async def test_models_and_health(gateway: Any) -> None:
             listed = await response.json()
         async with server.http.get("/v1/models/gpt-4o") as response:
             one = await response.json()
+        async with server.http.get("/v1/models/meta-llama/Llama-3.1-8B") as response:
+            assert (await response.json())["id"] == "meta-llama/Llama-3.1-8B"
 
     assert (listed["object"], len(listed["data"])) == ("list", 1)
     assert (one["id"], one["object"]) == ("gpt-4o", "model")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+BAD_SCHEMA = {"properties": "x", "required": ["a"]}
 HELLO = {"messages": [{"role": "user", "content": "Hello?"}]}
 
 
@@ -26,10 +27,19 @@ def shape(body: Any) -> set[str]:
         ({"stop": ["x"] * 17}, "stop"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"tools": [{"type": "retrieval"}]}, "tools[0].type"),
+        ({"functions": [{"name": "look"}]}, "functions"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"openkimi": {"documents": ["doc_unknown"]}}, "openkimi.documents"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"properties": "x"}}}}, None),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"schema": {"properties": "x", "required": ["a"]}},
+                }
+            },
+            None,
+        ),
     ],
 )
 async def test_a_wrong_field_is_named(gateway: Any, changes: dict[str, Any], param: str | None) -> None:
