@@ -11,7 +11,9 @@ from openkimi.messages import GenerateRequest
 SMALL_MODEL = 700_000_000
 """Weights up to which a model counts as small: half a billion, embeddings counted twice by some files."""
 
-_PREFIX_CHARACTERS_PER_TOKEN = 12
+CHARACTERS_PER_TOKEN = 12
+"""More than any text has on average: longer ones need not be counted to know that they do not fit."""
+
 _DEFAULT_ANSWER = 1024
 
 
@@ -59,7 +61,7 @@ def default_context(parameters: int | None) -> int:
 async def fits(backend: Backend, request: GenerateRequest, limit: int) -> bool:
     """Tell whether a request's prompt has at most ``limit`` tokens, without counting a whole book."""
     for message in request.messages:
-        prefix = limit * _PREFIX_CHARACTERS_PER_TOKEN
+        prefix = limit * CHARACTERS_PER_TOKEN
         if len(message.text) > prefix:
             [tokens] = await backend.count_tokens([message.text[:prefix]])
             if tokens > limit:

@@ -13,15 +13,14 @@ from typing import Any, Self
 import msgspec
 import structlog
 
-from openkimi.components import Components
-from openkimi.config import Chosen, Config, build_config, read_config
+from openkimi.assembly import Assembly, assemble
+from openkimi.config import Config, build_config, read_config
 from openkimi.documents import ANONYMOUS, Document, DocumentInfo
 from openkimi.errors import BackendUnavailable
 from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
-from openkimi.pipeline import Event, Pipeline
+from openkimi.pipeline import Event
 from openkimi.preloading import preload_paths, read_preloads
-from openkimi.preparation import Preparation
 from openkimi.turn import Ask
 
 log = structlog.get_logger()
@@ -72,8 +71,7 @@ class KimiEngine:
         self._answering: set[asyncio.Task[Any]] = set()
         self._interrupted = False
         self._stack: AsyncExitStack | None = None
-        self._pipeline: Pipeline | None = None
-        self._memory: Memory | None = None
+        self._opened: Assembly | None = None
         self._scope: dict[str, None] = {}
         self._preloaded: frozenset[str] = frozenset()
         self._history: list[Message] = []
@@ -103,7 +101,7 @@ class KimiEngine:
     @property
     def is_open(self) -> bool:
         """Whether the model and the memory are loaded."""
-        return self._pipeline is not None
+        return self._opened is not None
 
     async def open(self) -> None:
         """Load the model and the memory and remember the preloaded documents, unless that is done.
@@ -113,7 +111,8 @@ class KimiEngine:
         """
         self._enter_loop()
         async with self._opening:
-            if self._pipeline is None:
+            if self._opened is None:
+                self._interrupted = False
                 async with AsyncExitStack() as stack:
                     await self._open(await asyncio.to_thread(lambda: self.config), stack)
                     self._stack = stack.pop_all()
@@ -121,7 +120,7 @@ class KimiEngine:
     async def close(self) -> None:
         """Unload everything; the engine opens again on next use."""
         async with self._opening:
-            stack, self._stack, self._pipeline, self._memory = self._stack, None, None, None
+            stack, self._stack, self._opened = self._stack, None, None
             if stack is not None:
                 await stack.aclose()
 
@@ -149,18 +148,15 @@ class KimiEngine:
         Raises:
             StorageError: it could not be stored.
         """
-        await self.open()
-        assert self._memory is not None
+        memory = (await self._ready()).memory
         document = await asyncio.to_thread(Document.of, text)
-        await self._memory.remember(document, self._tenant)
+        await memory.remember(document, self._tenant)
         self._scope[document.id] = None
         return document.id
 
     async def documents(self) -> Sequence[DocumentInfo]:
         """List the stored documents, also those that came in requests, oldest first."""
-        await self.open()
-        assert self._memory is not None
-        return await self._memory.retriever.list(tenant=self._tenant)
+        return await (await self._ready()).memory.retriever.list(tenant=self._tenant)
 
     async def chat(self, query: str) -> str:
         """Ask about the ingested documents, in a conversation that remembers what was said."""
@@ -186,13 +182,12 @@ class KimiEngine:
         With a ``session_id`` the documents are deleted from disk, without one they only leave the scope.
         """
         self._history.clear()
-        await self.open()
-        assert self._memory is not None
+        memory = (await self._ready()).memory
         ingested = [document_id for document_id in self._scope if document_id not in self._preloaded]
         for document_id in ingested:
             del self._scope[document_id]
             if self._session_id is not None:
-                await self._memory.forget(document_id, self._tenant)
+                await memory.forget(document_id, self._tenant)
 
     async def answer(self, ask: Ask) -> AsyncGenerator[Event, None]:
         """Answer in full detail: receipts and deltas, as :meth:`Pipeline.run` yields them.
@@ -201,14 +196,13 @@ class KimiEngine:
             RequestError: the request cannot be served as it is.
             BackendError: the model failed.
         """
-        await self.open()
-        assert self._pipeline is not None
+        pipeline = (await self._ready()).pipeline
         ask = msgspec.structs.replace(ask, tenant=self._tenant)
         task = asyncio.current_task()
         assert task is not None
         self._answering.add(task)
         try:
-            async with aclosing(self._pipeline.run(ask, preloaded=tuple(self._scope))) as events:
+            async with aclosing(pipeline.run(ask, preloaded=tuple(self._scope))) as events:
                 async for event in events:
                     yield event
         except asyncio.CancelledError:
@@ -225,62 +219,54 @@ class KimiEngine:
         for task in self._answering:
             task.cancel()
 
+    async def _ready(self) -> Assembly:
+        await self.open()
+        assert self._opened is not None
+        return self._opened
+
     def _enter_loop(self) -> None:
         """Start anew on another event loop: what was open died with the one before."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop, self._opening = loop, asyncio.Lock()
-            self._stack = self._pipeline = self._memory = None
-        self._interrupted = False
+            self._stack = self._opened = None
 
     async def _forget_transcripts(self) -> None:
         """Keep in a session only what was ingested: transcripts of long talks are made anew each time."""
-        if self._session_id is None or self._memory is None:
+        if self._session_id is None:
             return
-        for info in await self._memory.retriever.list(tenant=self._tenant):
+        memory = (await self._ready()).memory
+        for info in await memory.retriever.list(tenant=self._tenant):
             if info.id not in self._scope:
-                await self._memory.forget(info.id, self._tenant)
+                await memory.forget(info.id, self._tenant)
 
     async def _open(self, config: Config, stack: AsyncExitStack) -> None:
         for report in config.plugins.reports:
             if report.state == "failed":
                 log.warning("plugin_failed", plugin=report.name, reason=report.reason)
         await asyncio.to_thread(preload_paths, config.preload)
-        components = Components()
-
-        async def use(chosen: Chosen[Any], embedder: Any = None) -> Any:
-            held = components.use(chosen.role, chosen.provider, chosen.options, embedder)
-            return await stack.enter_async_context(held)
-
-        backend = await use(config.backend)
-        embedder = await use(config.embedder)
-        processor, retriever, sampler, synthesizer = [
-            await use(chosen, embedder)
-            for chosen in (config.processor, config.retriever, config.sampler, config.synthesizer)
-        ]
-        window = min(backend.context_window, config.llm.context_length or backend.context_window)
-        memory = Memory(processor, retriever)
-        preparation = Preparation(
-            backend=backend, memory=memory, sampler=sampler, rag=config.rag, window=window
+        opened = await assemble(config, stack)
+        await self._restore_scope(opened.memory)
+        await self._preload(opened.memory, config)
+        self._opened = opened
+        log.info(
+            "ready", model=config.backend.provider.kind, window=opened.window, documents=len(self._scope)
         )
+
+    async def _restore_scope(self, memory: Memory) -> None:
+        """Keep what is still stored, and bring back what the session ingested before."""
         for document_id in tuple(self._scope):
-            if await retriever.get(document_id, tenant=self._tenant) is None:
+            if await memory.retriever.get(document_id, tenant=self._tenant) is None:
                 del self._scope[document_id]
-        preloaded: set[str] = set()
+        if self._session_id is not None:
+            stored = await memory.retriever.list(tenant=self._tenant)
+            self._scope |= {info.id: None for info in stored}
+
+    async def _preload(self, memory: Memory, config: Config) -> None:
+        preloaded: list[str] = []
         for text in await read_preloads(config.preload):
             document = await asyncio.to_thread(Document.of, text)
             await memory.remember(document, self._tenant)
-            self._scope[document.id] = None
-            preloaded.add(document.id)
+            preloaded.append(document.id)
+        self._scope |= dict.fromkeys(preloaded)
         self._preloaded = frozenset(preloaded)
-        if self._session_id is not None:
-            self._scope |= {info.id: None for info in await retriever.list(tenant=self._tenant)}
-        self._memory = memory
-        self._pipeline = Pipeline(
-            backend=backend,
-            preparation=preparation,
-            synthesizer=synthesizer,
-            window=window,
-            mpr_candidates=config.mpr_candidates,
-        )
-        log.info("ready", model=config.backend.provider.kind, window=window, documents=len(self._scope))

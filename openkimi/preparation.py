@@ -70,8 +70,9 @@ class Preparation:
 
     async def _cut(self, ask: Ask, limits: Budget, preloaded: Sequence[str]) -> Turn:
         """Tell documents from instructions, if the messages do not fit or document text is capped."""
-        stored = (*ask.ingested, *preloaded) if ask.documents is None else await self._named(ask)
-        capped = self._rag.max_context_tokens is not None
+        named = (*ask.ingested, *preloaded) if ask.documents is None else await self._named(ask)
+        stored = tuple(dict.fromkeys(named))
+        capped = not await self._within_cap(ask)
 
         async def overflows(turn: Turn) -> bool:
             if capped and any(len(cut.message.text) >= LONG for cut in turn.cuts if not cut.documents):
@@ -82,6 +83,16 @@ class Preparation:
         if not capped and await budgets.fits(self._backend, ask.request, limits.prompt):
             return keep_messages(ask, stored)
         return await cut_long_messages(ask, stored, overflows)
+
+    async def _within_cap(self, ask: Ask) -> bool:
+        """Tell whether the messages that are long have no more tokens than document text may have."""
+        cap = self._rag.max_context_tokens
+        texts = [message.text for message in ask.request.messages if len(message.text) >= LONG]
+        if cap is None or not texts:
+            return True
+        if sum(map(len, texts)) > cap * budgets.CHARACTERS_PER_TOKEN:
+            return False
+        return sum(await self._backend.count_tokens(texts)) <= cap
 
     async def _named(self, ask: Ask) -> Sequence[str]:
         for document_id in ask.documents or ():

@@ -36,6 +36,8 @@ async def test_it_answers_from_what_it_ingested(held: Any, speech: str) -> None:
         document_id = await engine.ingest(speech)
         answer = await engine.chat(QUESTION)
 
+    prompt = "\n".join(message.text for message in plugin.backend.requests[-1].messages)
+    assert prompt.count("460,000") == 1
     assert document_id.startswith("doc_")
     assert "460,000" in answer
 

@@ -119,6 +119,18 @@ async def test_the_cap_on_document_text_is_honoured_exactly(held: Any, speech: s
     assert receipt.compressed
 
 
+async def test_a_text_under_the_cap_is_left_alone(held: Any, speech: str) -> None:
+    """max_context_tokens changes nothing about a request that keeps to it."""
+    plugin = held()
+    ask = about(speech[:2000])
+
+    async with engine_of(plugin, max_context_tokens=1000) as engine:
+        _, receipt = await run(engine, ask)
+
+    assert not receipt.compressed
+    assert plugin.backend.requests[-1].messages == ask.request.messages
+
+
 async def test_top_k_caps_the_number_of_passages(held: Any, speech: str) -> None:
     """rag.top_k is the most passages in a prompt, the dense core counted."""
     plugin = held(context_length=4096)

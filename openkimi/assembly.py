@@ -1,0 +1,53 @@
+"""Opens the components that a config chose and puts the pipeline together."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from openkimi.components import Components
+from openkimi.config import Chosen, Config
+from openkimi.memory import Memory
+from openkimi.pipeline import Pipeline
+from openkimi.preparation import Preparation
+
+
+class Assembly(msgspec.Struct, frozen=True, kw_only=True):
+    """What answers questions while its components are open; the ``window`` is in tokens."""
+
+    pipeline: Pipeline
+    memory: Memory
+    window: int
+
+
+async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
+    """Open every component the config chose, to be closed by the stack.
+
+    Raises:
+        Exception: whatever opening a component raised; those opened before are closed by the stack.
+    """
+    components = Components()
+
+    async def use(chosen: Chosen[Any], embedder: Any = None) -> Any:
+        held = components.use(chosen.role, chosen.provider, chosen.options, embedder)
+        return await stack.enter_async_context(held)
+
+    backend = await use(config.backend)
+    embedder = await use(config.embedder)
+    processor = await use(config.processor, embedder)
+    retriever = await use(config.retriever, embedder)
+    sampler = await use(config.sampler, embedder)
+    synthesizer = await use(config.synthesizer, embedder)
+    window = min(backend.context_window, config.llm.context_length or backend.context_window)
+    memory = Memory(processor, retriever)
+    preparation = Preparation(backend=backend, memory=memory, sampler=sampler, rag=config.rag, window=window)
+    pipeline = Pipeline(
+        backend=backend,
+        preparation=preparation,
+        synthesizer=synthesizer,
+        window=window,
+        mpr_candidates=config.mpr_candidates,
+    )
+    return Assembly(pipeline=pipeline, memory=memory, window=window)
