@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import re
 import statistics
@@ -58,7 +59,7 @@ async def measure(url: str, text: str) -> None:
 
         async def ask() -> float:
             started = time.perf_counter()
-            async with http.post("/v1/chat/completions", data=body) as response:
+            async with http.post("/v1/chat/completions", data=io.BytesIO(body)) as response:
                 response.raise_for_status()
                 await response.read()
             return time.perf_counter() - started
