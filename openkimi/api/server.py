@@ -108,7 +108,7 @@ async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
     async with engine:
         app = create_app(engine)
         server = _Server(_uvicorn_config(app), engine)
-        # What is loaded now stays: without this, a full collection stops every request for a tenth of a second.
+        # What is loaded stays: a full collection over it would hold up every request for a tenth of a second.
         gc.collect()
         gc.freeze()
         _greet(engine, listener)
