@@ -15,6 +15,8 @@ CHARACTERS_PER_TOKEN = 12
 """More than any text has on average: longer ones need not be counted to know that they do not fit."""
 
 _DEFAULT_ANSWER = 1024
+_CORE_FROM = 2000
+"""Below this budget a dense core takes the place of evidence; from here on it cost none when measured."""
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,13 +42,14 @@ def plan(
     """Share out the window.
 
     The answer gets what was asked for, 1,024 tokens where nothing was, and a quarter of the window at
-    most: a client that asks for more gets what the prompt leaves. Small models read about 500 tokens of
-    document best, larger and remote ones more; measured, see docs/configuration.md.
+    most: a client that asks for more gets what the prompt leaves. Models of half a billion weights
+    answered best from about 500 tokens of document; what larger and remote ones get is a start.
     """
     answer = max(1, min(request.max_tokens or _DEFAULT_ANSWER, window // 4))
     context = min(max_context_tokens or default_context(backend.parameters), window - answer)
     small = backend.parameters is not None and backend.parameters <= SMALL_MODEL
-    return Budget(window=window, answer=answer, context=context, core=0 if small else context // 8)
+    core = 0 if small or context < _CORE_FROM else context // 8
+    return Budget(window=window, answer=answer, context=context, core=core)
 
 
 def default_context(parameters: int | None) -> int:

@@ -165,6 +165,17 @@ async def test_prompts_begin_alike_from_question_to_question(held: Any, speech: 
     assert common > 800
 
 
+async def test_a_small_budget_has_no_dense_core(held: Any, speech: str) -> None:
+    """Below 2,000 tokens every passage is there because it answers the question."""
+    plugin = held(context_length=8192, parameters=8_000_000_000)
+
+    async with engine_of(plugin, max_context_tokens=1000) as engine:
+        _, receipt = await run(engine, about(speech))
+
+    assert receipt.passages
+    assert all(passage.score > 0 for passage in receipt.passages)
+
+
 async def test_sparse_passages_stay_out_of_the_dense_core(held: Any, speech: str) -> None:
     """processor.entropy_threshold keeps what is below it out of the core, and hides nothing from search."""
     plugin = held(context_length=8192, parameters=8_000_000_000)
