@@ -55,18 +55,18 @@ async def pack(
     packed = await _render(backend, turn, kept, chosen)
     if _over(packed, budget) > 0:
         chosen = await _fill(backend, fresh, left, most)
+        packed = await _render(backend, turn, kept, chosen)
     if not kept and not chosen and ranked:
         chosen = await _shortened(backend, ranked[0], room)
-    while True:
         packed = await _render(backend, turn, kept, chosen)
-        over = _over(packed, budget)
-        if over <= 0 or not (kept or chosen):
-            return packed
+    while (over := _over(packed, budget)) > 0 and (kept or chosen):
         if len(kept) + len(chosen) == 1:
             [last] = kept or chosen
             kept, chosen = [], await _shortened(backend, last, packed.context_tokens - over)
         else:
             kept, chosen = (kept, chosen[:-1]) if chosen else (kept[:-1], chosen)
+        packed = await _render(backend, turn, kept, chosen)
+    return packed
 
 
 def _over(packed: Packed, budget: Budget) -> int:
