@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from openkimi.admission import Admission
 from openkimi.components import Components
 from openkimi.config import Chosen, Config
+from openkimi.contracts import Backend, Embedder
 from openkimi.memory import Memory
 from openkimi.pipeline import Pipeline
 from openkimi.preparation import Preparation
@@ -19,6 +21,9 @@ class Assembly(msgspec.Struct, frozen=True, kw_only=True):
 
     pipeline: Pipeline
     memory: Memory
+    backend: Backend
+    embedder: Embedder
+    admission: Admission
     window: int
 
 
@@ -50,4 +55,17 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
         window=window,
         mpr_candidates=config.mpr_candidates,
     )
-    return Assembly(pipeline=pipeline, memory=memory, window=window)
+    return Assembly(
+        pipeline=pipeline,
+        memory=memory,
+        backend=backend,
+        embedder=embedder,
+        admission=Admission(_most_at_once(backend, config.server.max_queue)),
+        window=window,
+    )
+
+
+def _most_at_once(backend: Backend, max_queue: int | None) -> int | None:
+    if backend.concurrency is None or max_queue is None:
+        return None
+    return backend.concurrency + max_queue

@@ -31,10 +31,12 @@ class Backend(ABC):
     ``features`` names the request parameters it honours beyond ``max_tokens``, ``temperature`` and
     ``top_p``; a request that needs another one is refused before it gets here (``stop`` is emulated).
     ``parameters`` is the model's number of weights, or None where unknown: small models get short prompts.
+    ``concurrency`` is how many requests it works on at once, more wait inside of it; None: any number.
     """
 
     features: frozenset[Feature] = frozenset()
     parameters: int | None = None
+    concurrency: int | None = None
 
     @property
     @abstractmethod

@@ -15,6 +15,7 @@ import structlog
 
 from openkimi.assembly import Assembly, assemble
 from openkimi.config import Config, build_config, read_config
+from openkimi.contracts import Vectors
 from openkimi.documents import ANONYMOUS, Document, DocumentInfo
 from openkimi.errors import BackendUnavailable
 from openkimi.memory import Memory
@@ -154,9 +155,21 @@ class KimiEngine:
         self._scope[document.id] = None
         return document.id
 
-    async def documents(self) -> Sequence[DocumentInfo]:
-        """List the stored documents, also those that came in requests, oldest first."""
-        return await (await self._ready()).memory.retriever.list(tenant=self._tenant)
+    async def documents(self, tenant: str = ANONYMOUS) -> Sequence[DocumentInfo]:
+        """List the documents that a tenant may search, also those that came in requests, oldest first."""
+        return await (await self._ready()).memory.list(self._tenant_of(tenant))
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts with the configured embedder; shape ``(len(texts), dimensions)``, unit rows.
+
+        Raises:
+            BackendError: the embedder failed.
+        """
+        return await (await self._ready()).embedder.embed(texts)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of each text as the configured model does, without its template."""
+        return await (await self._ready()).backend.count_tokens(texts)
 
     async def chat(self, query: str) -> str:
         """Ask about the ingested documents, in a conversation that remembers what was said."""
@@ -194,17 +207,19 @@ class KimiEngine:
 
         Raises:
             RequestError: the request cannot be served as it is.
+            BackendUnavailable: more requests wait than ``server.max_queue`` allows.
             BackendError: the model failed.
         """
-        pipeline = (await self._ready()).pipeline
-        ask = msgspec.structs.replace(ask, tenant=self._tenant)
+        opened = await self._ready()
+        ask = msgspec.structs.replace(ask, tenant=self._tenant_of(ask.tenant))
         task = asyncio.current_task()
         assert task is not None
         self._answering.add(task)
         try:
-            async with aclosing(pipeline.run(ask, preloaded=tuple(self._scope))) as events:
-                async for event in events:
-                    yield event
+            with opened.admission.enter():
+                async with aclosing(opened.pipeline.run(ask, preloaded=tuple(self._scope))) as events:
+                    async for event in events:
+                        yield event
         except asyncio.CancelledError:
             if not self._interrupted:
                 raise
@@ -218,6 +233,10 @@ class KimiEngine:
         self._interrupted = True
         for task in self._answering:
             task.cancel()
+
+    def _tenant_of(self, caller: str) -> str:
+        """Return whose documents a caller has; who shows no key of its own has the engine's."""
+        return self._tenant if caller == ANONYMOUS else caller
 
     async def _ready(self) -> Assembly:
         await self.open()
@@ -267,6 +286,7 @@ class KimiEngine:
         for text in await read_preloads(config.preload):
             document = await asyncio.to_thread(Document.of, text)
             await memory.remember(document, self._tenant)
+            memory.share(document.id, self._tenant)
             preloaded.append(document.id)
         self._scope |= dict.fromkeys(preloaded)
         self._preloaded = frozenset(preloaded)

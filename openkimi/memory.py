@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import structlog
 
 from openkimi.contracts import Processor, Retriever
-from openkimi.documents import Chunk, Document, Hit, Query
+from openkimi.documents import Chunk, Document, DocumentInfo, Hit, Query
 
 log = structlog.get_logger()
 
@@ -25,12 +26,29 @@ class Memory:
     def __init__(self, processor: Processor, retriever: Retriever) -> None:
         self.retriever = retriever
         self._processor = processor
-        self._shared = _Shared()
+        self._work = _Shared()
+        self._owners: dict[str, str] = {}
         self._densest: OrderedDict[tuple[str, str], tuple[Chunk, ...]] = OrderedDict()
 
     async def remember(self, document: Document, tenant: str) -> None:
         """Make a document searchable, unless it is; two callers with the same document share the work."""
-        await self._shared.run((tenant, document.id), lambda: self._remember(document, tenant))
+        await self._work.run((tenant, document.id), lambda: self._remember(document, tenant))
+
+    def share(self, document_id: str, tenant: str) -> None:
+        """Let every tenant search a document of this one."""
+        self._owners[document_id] = tenant
+
+    async def get(self, document_id: str, tenant: str) -> DocumentInfo | None:
+        """Tell what is known of a document that the tenant may search, None when there is none."""
+        return await self.retriever.get(document_id, tenant=self._owner(document_id, tenant))
+
+    async def list(self, tenant: str) -> Sequence[DocumentInfo]:
+        """List the documents that the tenant may search, oldest first."""
+        own = {info.id: info for info in await self.retriever.list(tenant=tenant)}
+        shared = [
+            await self.get(document_id, tenant) for document_id in self._owners if document_id not in own
+        ]
+        return sorted([*own.values(), *filter(None, shared)], key=lambda info: info.created)
 
     async def search(
         self,
@@ -44,18 +62,28 @@ class Memory:
         """Find at most ``limit`` passages of these documents that answer a question, best first."""
         if not question.strip() or not document_ids:
             return ()
-        return await self.retriever.search(
-            Query(
-                text=question,
-                document_ids=tuple(document_ids),
-                tenant=tenant,
-                limit=limit,
-                similarity_threshold=similarity_threshold,
+        owned: dict[str, list[str]] = {}
+        for document_id in document_ids:
+            owned.setdefault(self._owner(document_id, tenant), []).append(document_id)
+        found = [
+            await self.retriever.search(
+                Query(
+                    text=question,
+                    document_ids=tuple(ids),
+                    tenant=owner,
+                    limit=limit,
+                    similarity_threshold=similarity_threshold,
+                )
             )
-        )
+            for owner, ids in owned.items()
+        ]
+        if len(found) == 1:
+            return found[0]
+        return sorted(itertools.chain(*found), key=lambda hit: -hit.score)[:limit]
 
     async def densest(self, document_id: str, tenant: str) -> Sequence[Chunk]:
         """Return a document's densest chunks, the densest first; always the same for the same document."""
+        tenant = self._owner(document_id, tenant)
         key = (tenant, document_id)
         if key not in self._densest:
             self._note_densest(key, await self.retriever.read(document_id, tenant=tenant))
@@ -66,6 +94,9 @@ class Memory:
         """Delete a tenant's document; False when there was none."""
         self._densest.pop((tenant, document_id), None)
         return await self.retriever.delete(document_id, tenant=tenant)
+
+    def _owner(self, document_id: str, tenant: str) -> str:
+        return self._owners.get(document_id, tenant)
 
     async def _remember(self, document: Document, tenant: str) -> None:
         known = await self.retriever.get(document.id, tenant=tenant)

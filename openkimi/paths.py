@@ -11,7 +11,8 @@ import structlog
 from openkimi.contracts import Candidate, Synthesis
 from openkimi.documents import Hit
 from openkimi.errors import BackendError
-from openkimi.messages import Delta, ToolCall, Usage
+from openkimi.gathering import Choice
+from openkimi.messages import Delta, Usage
 from openkimi.streams import closing
 
 log = structlog.get_logger()
@@ -78,23 +79,17 @@ async def answer_of(walked: Sequence[Walked], synthesis: Synthesis) -> AsyncGene
 
 async def _walk(index: int, path: Path) -> Walked:
     deltas: list[Delta] = []
-    calls: dict[int, ToolCall] = {}
+    answer = Choice()
     async with closing(path.start()) as items:
         async for delta in items:
             deltas.append(delta)
-            for piece in delta.tool_calls:
-                known = calls.get(piece.index, ToolCall(id="", name="", arguments=""))
-                calls[piece.index] = ToolCall(
-                    id=known.id or piece.id or "",
-                    name=known.name or piece.name or "",
-                    arguments=known.arguments + piece.arguments,
-                )
+            answer.add(delta)
     candidate = Candidate(
         index=index,
-        text="".join(delta.content for delta in deltas),
-        tool_calls=tuple(call for _, call in sorted(calls.items())),
+        text=answer.text,
+        tool_calls=answer.tool_calls,
         context=path.context,
-        finish_reason=deltas[-1].finish_reason or "stop",
-        usage=deltas[-1].usage or Usage(),
+        finish_reason=answer.finish_reason,
+        usage=answer.usage,
     )
     return Walked(candidate=candidate, deltas=tuple(deltas))

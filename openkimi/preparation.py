@@ -96,7 +96,7 @@ class Preparation:
 
     async def _named(self, ask: Ask) -> Sequence[str]:
         for document_id in ask.documents or ():
-            if await self._memory.retriever.get(document_id, tenant=ask.tenant) is None:
+            if await self._memory.get(document_id, ask.tenant) is None:
                 raise DocumentNotFound(
                     f"there is no stored document '{document_id}'", param="openkimi.documents"
                 )

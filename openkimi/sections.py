@@ -69,6 +69,14 @@ class ServerSection(Section, frozen=True, kw_only=True):
     max_body_size: Annotated[
         int | str, msgspec.Meta(description="The largest request body, in bytes or like 64MiB.")
     ] = "64MiB"
+    max_queue: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None,
+        msgspec.Meta(description="Requests that may wait for the model; more get a 503 at once; null: all."),
+    ] = 64
+    request_timeout: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        msgspec.Meta(description="Seconds a request may take, its wait included; null: any time."),
+    ] = 600.0
 
     @property
     def max_body_bytes(self) -> int:

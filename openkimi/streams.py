@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
@@ -25,10 +25,18 @@ async def _generator(iterator: AsyncIterator[T]) -> AsyncGenerator[T, None]:
 class Pump(Generic[T]):
     """Drives an iterator in a task of its own, so that its consumer can wait for a limited time.
 
-    ``ahead`` items at most are made before they are asked for.
+    ``ahead`` items at most are made before they are asked for. The iterator is driven inside of ``within``,
+    entered and left in that task; what leaving it raises ends the items.
     """
 
-    def __init__(self, iterator: AsyncIterator[T], *, ahead: int = 64) -> None:
+    def __init__(
+        self,
+        iterator: AsyncIterator[T],
+        *,
+        ahead: int = 64,
+        within: AbstractAsyncContextManager[Any] | None = None,
+    ) -> None:
+        self._within = within or nullcontext()
         self._ready: asyncio.Queue[tuple[T | None, BaseException | None]] = asyncio.Queue(maxsize=ahead)
         self._end: BaseException | None = None
         self._task = asyncio.create_task(self._drain(iterator))
@@ -60,7 +68,7 @@ class Pump(Generic[T]):
     async def _drain(self, iterator: AsyncIterator[T]) -> None:
         end: BaseException = StopAsyncIteration()
         try:
-            async with closing(iterator) as items:
+            async with self._within, closing(iterator) as items:
                 async for item in items:
                     await self._ready.put((item, None))
         except Exception as error:  # noqa: BLE001 - handed to the consumer

@@ -171,6 +171,11 @@ def usage_of(usage: Usage) -> wire.CompletionUsage:
     )
 
 
+def tool_call_of(call: ToolCall) -> wire.ToolCall:
+    """Convert a whole tool call."""
+    return wire.ToolCall(id=call.id, function=wire.FunctionCall(name=call.name, arguments=call.arguments))
+
+
 def logprobs_of(tokens: Iterable[TokenLogprob]) -> wire.Logprobs | None:
     """Convert log-probabilities, None where there are none."""
     content = [

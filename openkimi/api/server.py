@@ -17,6 +17,7 @@ import structlog
 import uvicorn
 
 from openkimi.api.app import create_app
+from openkimi.api.loading import loading
 from openkimi.config import build_config, read_config
 from openkimi.engine import KimiEngine
 from openkimi.errors import ConfigError, OpenKimiError
@@ -75,7 +76,7 @@ def main(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the address before anything is loaded; who connects meanwhile waits.
+    """Take the address before anything is loaded.
 
     Raises:
         ConfigError: it is in use, or no address of this machine.
@@ -104,15 +105,24 @@ def reloadable_app() -> Any:
 
 
 async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
-    """Open the engine before the first connection is taken, so that what fails is one line."""
-    async with engine:
-        app = create_app(engine)
-        server = _Server(_uvicorn_config(app), engine)
+    """Answer while the engine opens; what makes it fail ends the server and is raised."""
+    failure: BaseException | None = None
+
+    def loaded(error: BaseException | None) -> None:
+        nonlocal failure
+        failure = error
+        if error is not None:
+            server.should_exit = True
+            return
         # What is loaded stays: a full collection over it would hold up every request for a tenth of a second.
         gc.collect()
         gc.freeze()
         _greet(engine, listener)
-        await server.serve(sockets=[listener])
+
+    server = _Server(_uvicorn_config(create_app(engine, lifespan=loading(engine, loaded))), engine)
+    await server.serve(sockets=[listener])
+    if failure is not None:
+        raise failure
 
 
 class _Server(uvicorn.Server):

@@ -51,6 +51,7 @@ class LlamaCppBackend(Backend):
     """
 
     features: frozenset[Feature] = frozenset({"stop", "seed", "penalties", "logit_bias", "response_format"})
+    concurrency = 1
 
     def __init__(self, model: Model, options: LlamaCppOptions, worker: ThreadPoolExecutor) -> None:
         self.parameters = model.parameters

@@ -33,6 +33,7 @@ class OpenAIBackend(Backend):
     features = frozenset(get_args(Feature))
 
     def __init__(self, client: Client, options: OpenAIOptions) -> None:
+        self.concurrency = options.concurrency
         self._client = client
         self._options = options
         ratios = options.tokenizer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import get_args
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, get_args
 
 from openkimi import (
     Backend,
@@ -54,6 +55,10 @@ class ScriptedBackend(Backend):
     def __init__(self, options: ScriptedOptions | None = None) -> None:
         self._options = options or ScriptedOptions()
         self.parameters = self._options.parameters
+        self.concurrency = self._options.concurrency
+        self._slots: AbstractAsyncContextManager[Any] = (
+            asyncio.Semaphore(self.concurrency) if self.concurrency else nullcontext()
+        )
         self.requests: list[GenerateRequest] = []
         self.active = self.peak = 0
         self.finished = self.failed = self.cancelled = 0
@@ -73,17 +78,18 @@ class ScriptedBackend(Backend):
         self._enter(request)
         outcome = "cancelled"
         try:
-            deltas, last = await self._answer(request)
-            await asyncio.sleep(self._options.delay)
-            self._fail_before()
-            for at, delta in enumerate(deltas):
-                self._fail_at(at)
-                yield delta
-                await asyncio.sleep(self._options.token_delay)
-            if self._options.fail_after is not None:
-                self._fail_at(self._options.fail_after)
-            outcome = "finished"
-            yield last
+            async with self._slots:
+                deltas, last = await self._answer(request)
+                await asyncio.sleep(self._options.delay)
+                self._fail_before()
+                for at, delta in enumerate(deltas):
+                    self._fail_at(at)
+                    yield delta
+                    await asyncio.sleep(self._options.token_delay)
+                if self._options.fail_after is not None:
+                    self._fail_at(self._options.fail_after)
+                outcome = "finished"
+                yield last
         except Exception:
             outcome = "failed"
             raise

@@ -48,6 +48,10 @@ class ScriptedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         int,
         Meta(ge=1, description="Gather tokens into deltas of at least this many characters; 1: one each."),
     ] = 1
+    concurrency: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="How many requests are worked on at once, others wait; null: all."),
+    ] = None
     delay: Annotated[float, Meta(ge=0, description="Seconds before the first delta.")] = 0.0
     token_delay: Annotated[float, Meta(ge=0, description="Seconds between deltas.")] = 0.0
     fail_before: Annotated[

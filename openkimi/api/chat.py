@@ -1,0 +1,142 @@
+"""Chat completions: an answer as one ``chat.completion``, or as chunks of one."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.handlers import HTTPRouteHandler
+from msgspec import UNSET, UnsetType
+
+from openkimi.api import schemas as wire
+from openkimi.api.convert import ask_of, delta_of, logprobs_of, tool_call_of, usage_of
+from openkimi.api.gateway import Gateway, json_response
+from openkimi.api.sse import data
+from openkimi.gathering import Answer, Choice, usage_of_choice
+from openkimi.messages import Delta, FinishReason, Usage
+from openkimi.pipeline import Event
+from openkimi.receipt import Receipt
+
+DONE = b"data: [DONE]\n\n"
+
+
+def chat_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
+    """Return ``POST /v1/chat/completions``."""
+
+    @post("/v1/chat/completions", status_code=200)
+    async def create_chat_completion(request: Request[Any, Any, Any]) -> Response[Any]:
+        """Answer a conversation whose messages may be longer than the model's window."""
+        body = await gateway.read(request, wire.ChatCompletionRequest)
+        ask, header = ask_of(body), Header.new(body.model or gateway.engine.model_name)
+        if body.stream:
+            usage = bool(body.stream_options and body.stream_options.include_usage)
+            return await gateway.stream(request, ask, ChunkWriter(header, n=ask.n, include_usage=usage))
+        return json_response(completion_of(await gateway.answer(request, ask), header))
+
+    return [create_chat_completion]
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What all parts of one answer share."""
+
+    id: str
+    created: int
+    model: str
+
+    @classmethod
+    def new(cls, model: str, prefix: str = "chatcmpl-") -> Header:
+        """Make a header with an id of its own, of now; ``model`` is what the caller sent."""
+        return cls(id=f"{prefix}{secrets.token_hex(12)}", created=int(time.time()), model=model)
+
+
+def completion_of(answer: Answer, header: Header) -> wire.ChatCompletion:
+    """Write a whole answer."""
+    return wire.ChatCompletion(
+        id=header.id,
+        created=header.created,
+        model=header.model,
+        choices=[_choice(choice, index) for index, choice in enumerate(answer.choices)],
+        usage=usage_of(answer.usage),
+        openkimi=answer.receipt or UNSET,
+    )
+
+
+def _choice(choice: Choice, index: int) -> wire.Choice:
+    text, calls = choice.text, choice.tool_calls
+    message = wire.ResponseMessage(
+        content=text if text or not calls else None,
+        reasoning_content=choice.reasoning or UNSET,
+        tool_calls=[tool_call_of(call) for call in calls] or UNSET,
+    )
+    return wire.Choice(
+        index=index,
+        message=message,
+        finish_reason=choice.finish_reason,
+        logprobs=logprobs_of(choice.logprobs),
+    )
+
+
+class ChunkWriter:
+    """Writes chunks, from the role to ``[DONE]``; the receipt rides on the last chunk of a choice."""
+
+    def __init__(self, header: Header, *, n: int, include_usage: bool) -> None:
+        self._header = header
+        self._n = n
+        self._include_usage = include_usage
+        self._usage = Usage()
+        self._receipt: Receipt | UnsetType = UNSET
+
+    def begin(self) -> Iterator[bytes]:
+        """Write the role of each choice."""
+        for index in range(self._n):
+            yield data(self._chunk(index, wire.ChoiceDelta(role="assistant", content="")))
+
+    def write(self, event: Event) -> Iterator[bytes]:
+        """Write what a delta adds, and the finish reason apart."""
+        if isinstance(event, Receipt):
+            self._receipt = event
+            return
+        yield from map(data, self._of(event))
+
+    def end(self) -> Iterator[bytes]:
+        """Write the usage, where it was asked for, and ``[DONE]``."""
+        if self._include_usage:
+            usage = usage_of(self._usage)
+            chunk = self._chunk(0, wire.ChoiceDelta())
+            yield data(msgspec.structs.replace(chunk, choices=[], usage=usage))
+        yield DONE
+
+    def fail(self, error: wire.ErrorDetail) -> Iterator[bytes]:
+        """Write the error, after which nothing comes."""
+        yield data(wire.ErrorBody(error=error))
+
+    def _of(self, event: Delta) -> Iterator[wire.ChatCompletionChunk]:
+        if event.usage is not None:
+            self._usage += usage_of_choice(event.usage, event.index)
+        delta = delta_of(event)
+        if delta != wire.ChoiceDelta() or event.logprobs:
+            yield self._chunk(event.index, delta, logprobs=logprobs_of(event.logprobs))
+        if event.finish_reason is not None:
+            last = self._chunk(event.index, wire.ChoiceDelta(), finish_reason=event.finish_reason)
+            yield msgspec.structs.replace(last, openkimi=self._receipt)
+
+    def _chunk(
+        self,
+        index: int,
+        delta: wire.ChoiceDelta,
+        *,
+        finish_reason: FinishReason | None = None,
+        logprobs: wire.Logprobs | None = None,
+    ) -> wire.ChatCompletionChunk:
+        choice = wire.ChunkChoice(index=index, delta=delta, finish_reason=finish_reason, logprobs=logprobs)
+        return wire.ChatCompletionChunk(
+            id=self._header.id,
+            created=self._header.created,
+            model=self._header.model,
+            choices=[choice],
+            usage=None if self._include_usage else UNSET,
+        )

@@ -1,0 +1,81 @@
+"""Makes one answer of the deltas it came in."""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+
+from openkimi.messages import Delta, FinishReason, TokenLogprob, ToolCall, Usage
+from openkimi.receipt import Receipt
+
+
+class Choice(msgspec.Struct, kw_only=True):
+    """One answer while it is being gathered, and after."""
+
+    content: list[str] = []
+    thoughts: list[str] = []
+    calls: dict[int, ToolCall] = {}
+    logprobs: list[TokenLogprob] = []
+    finish_reason: FinishReason = "stop"
+    usage: Usage = Usage()
+
+    def add(self, delta: Delta) -> None:
+        """Take one more delta."""
+        if delta.content:
+            self.content.append(delta.content)
+        if delta.reasoning:
+            self.thoughts.append(delta.reasoning)
+        self.logprobs.extend(delta.logprobs)
+        for piece in delta.tool_calls:
+            known = self.calls.get(piece.index)
+            self.calls[piece.index] = ToolCall(
+                id=known.id if known else piece.id or f"call_{secrets.token_hex(12)}",
+                name=(known.name if known else "") or piece.name or "",
+                arguments=(known.arguments if known else "") + piece.arguments,
+            )
+        self.finish_reason = delta.finish_reason or self.finish_reason
+        if delta.usage is not None:
+            self.usage += delta.usage
+
+    @property
+    def text(self) -> str:
+        """What was answered."""
+        return "".join(self.content)
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought before, where it tells."""
+        return "".join(self.thoughts)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls that the model asks for, in its order."""
+        return tuple(call for _, call in sorted(self.calls.items()))
+
+
+class Answer:
+    """All ``n`` choices of an answer while it is being gathered, and after, with their prompt's receipt."""
+
+    def __init__(self, n: int = 1) -> None:
+        self.choices = tuple(Choice() for _ in range(n))
+        self.receipt: Receipt | None = None
+
+    def add(self, event: Delta | Receipt) -> None:
+        """Take one more event."""
+        if isinstance(event, Receipt):
+            self.receipt = event
+        else:
+            self.choices[event.index].add(event)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all choices; their prompt counts once, as OpenAI has it."""
+        return sum(
+            (usage_of_choice(choice.usage, at) for at, choice in enumerate(self.choices)), start=Usage()
+        )
+
+
+def usage_of_choice(usage: Usage, index: int) -> Usage:
+    """Return the tokens to add for a choice: the prompt that several share counts with the first."""
+    return msgspec.structs.replace(usage, prompt_tokens=0, cached_tokens=0) if index else usage
