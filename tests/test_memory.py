@@ -150,3 +150,22 @@ def test_a_text_has_the_same_id_everywhere() -> None:
     assert Document.of("ships").id == Document.of("ships").id
     assert Document.of("ships").id != Document.of("ships ").id
     assert Document.of("a\ud800b").text == "a\ufffdb"
+
+
+async def test_a_shared_document_is_found_by_every_tenant() -> None:
+    """What is preloaded counts for all, beside the tenant's own; nobody sees another one's."""
+    retriever = InMemoryRetriever()
+    memory = Memory(Paragraphs(), retriever)
+    shared, own, foreign = (Document.of(f"The harbour of {name}.\n\nNothing.") for name in "ABC")
+    await memory.remember(shared, "anonymous")
+    await memory.remember(own, "alice")
+    await memory.remember(foreign, "bob")
+    memory.share(shared.id, "anonymous")
+
+    hits = await memory.search("harbour", [shared.id, own.id, foreign.id], tenant="alice")
+
+    assert {hit.document_id for hit in hits} == {shared.id, own.id}
+    assert [info.id for info in await memory.list("alice")] == [shared.id, own.id]
+    assert await memory.get(shared.id, "alice") is not None
+    assert await memory.get(foreign.id, "alice") is None
+    assert [chunk.ordinal for chunk in await memory.densest(shared.id, "alice")]
