@@ -21,7 +21,9 @@ from openkimi.messages import Delta, FinishReason, GenerateRequest, Message, Too
 CONTRACT_VERSION = 1
 """The version of the contracts in this module."""
 
-Feature = Literal["stop", "seed", "penalties", "logit_bias", "logprobs", "response_format", "tools", "images"]
+Feature = Literal[
+    "stop", "seed", "penalties", "logit_bias", "logprobs", "response_format", "tools", "images", "suffix"
+]
 Vectors = NDArray[np.float32]
 
 

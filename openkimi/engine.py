@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import structlog
@@ -16,13 +16,19 @@ import structlog
 from openkimi.assembly import Assembly, assemble
 from openkimi.config import Config, build_config, read_config
 from openkimi.contracts import Vectors
+from openkimi.dimensions import shortened
 from openkimi.documents import ANONYMOUS, Document, DocumentInfo
-from openkimi.errors import BackendUnavailable
+from openkimi.errors import BackendUnavailable, RequestError
+from openkimi.generation import refuse_unserved
 from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.pipeline import Event
 from openkimi.preloading import preload_paths, read_preloads
+from openkimi.streams import merge
 from openkimi.turn import Ask
+
+T = TypeVar("T")
+_ASKS_AT_ONCE = 8
 
 log = structlog.get_logger()
 
@@ -159,17 +165,42 @@ class KimiEngine:
         """List the documents that a tenant may search, also those that came in requests, oldest first."""
         return await (await self._ready()).memory.list(self._tenant_of(tenant))
 
-    async def embed(self, texts: Sequence[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str], *, dimensions: int | None = None) -> Vectors:
         """Embed texts with the configured embedder; shape ``(len(texts), dimensions)``, unit rows.
 
+        ``dimensions`` keeps the first so many of a vector's numbers; a text without content has zeros.
+
         Raises:
+            RequestError: the embedder's vectors have fewer dimensions.
             BackendError: the embedder failed.
         """
-        return await (await self._ready()).embedder.embed(texts)
+        embedder = (await self._ready()).embedder
+        if dimensions is not None and dimensions > embedder.dimensions:
+            raise RequestError(
+                f"'dimensions': {embedder.dimensions} at most, the configured embedder has no more",
+                param="dimensions",
+                code="invalid_value",
+            )
+        vectors = await embedder.embed(texts)
+        return vectors if dimensions is None else await asyncio.to_thread(shortened, vectors, dimensions)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text as the configured model does, without its template."""
         return await (await self._ready()).backend.count_tokens(texts)
+
+    async def count_prompt(self, request: GenerateRequest) -> int:
+        """Count the tokens of a request's prompt as it is: template and tools included, nothing left out.
+
+        Raises:
+            UnsupportedParameter: the configured model cannot serve the request.
+        """
+        backend = (await self._ready()).backend
+        refuse_unserved(request, backend)
+        return await backend.count_prompt(request)
+
+    async def context_window(self) -> int:
+        """Return the most tokens that prompt and answer may have together."""
+        return (await self._ready()).window
 
     async def chat(self, query: str) -> str:
         """Ask about the ingested documents, in a conversation that remembers what was said."""
@@ -211,13 +242,41 @@ class KimiEngine:
             BackendError: the model failed.
         """
         opened = await self._ready()
+        async with aclosing(self._admitted(opened, self._run(opened, ask))) as events:
+            async for event in events:
+                yield event
+
+    async def answer_each(self, asks: Sequence[Ask]) -> AsyncGenerator[tuple[int, Event], None]:
+        """Answer several asks as one request, several at once; each event comes with the number of its ask.
+
+        Raises:
+            OpenKimiError: what :meth:`answer` raises, for the first ask that fails; the others end.
+        """
+        opened = await self._ready()
+        at_once = asyncio.Semaphore(opened.backend.concurrency or _ASKS_AT_ONCE)
+
+        async def numbered(at: int, ask: Ask) -> AsyncGenerator[tuple[int, Event], None]:
+            async with at_once, aclosing(self._run(opened, ask)) as events:
+                async for event in events:
+                    yield at, event
+
+        merged = merge([numbered(at, ask) for at, ask in enumerate(asks)])
+        async with aclosing(self._admitted(opened, merged)) as events:
+            async for event in events:
+                yield event
+
+    def _run(self, opened: Assembly, ask: Ask) -> AsyncGenerator[Event, None]:
         ask = msgspec.structs.replace(ask, tenant=self._tenant_of(ask.tenant))
+        return opened.pipeline.run(ask, preloaded=tuple(self._scope))
+
+    async def _admitted(self, opened: Assembly, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Yield the events of one request that is let in, and that :meth:`interrupt` can end."""
         task = asyncio.current_task()
         assert task is not None
         self._answering.add(task)
         try:
-            with opened.admission.enter():
-                async with aclosing(opened.pipeline.run(ask, preloaded=tuple(self._scope))) as events:
+            async with aclosing(events):
+                with opened.admission.enter():
                     async for event in events:
                         yield event
         except asyncio.CancelledError:

@@ -81,6 +81,8 @@ def _wanted(request: GenerateRequest) -> list[tuple[Feature, str]]:
     if request.presence_penalty or request.frequency_penalty:
         name = "presence_penalty" if request.presence_penalty else "frequency_penalty"
         wanted.append(("penalties", name))
+    if request.suffix:
+        wanted.append(("suffix", "suffix"))
     if any(_has_image(message) for message in request.messages):
         wanted.append(("images", "messages"))
     return wanted

@@ -84,6 +84,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     ``max_tokens`` as a backend receives it is always set and fits the window; ``limited`` is False when
     the caller set none, so that a server which knows its own window need not be told.
     ``model`` is the name the caller sent; a backend with one model ignores it.
+    ``suffix`` asks for the text between the one message and it, told as one text and not as a chat; an empty
+    one says that nothing follows, which a backend without that feature need not heed.
     """
 
     messages: tuple[Message, ...]
@@ -103,6 +105,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool | None = None
+    suffix: str | None = None
     user: str | None = None
 
 

@@ -47,11 +47,14 @@ class Preparation:
     async def prepare(self, ask: Ask, *, preloaded: Sequence[str] = (), paths: int = 1) -> Prepared:
         """Build the prompt of each reasoning path.
 
-        Preloaded documents add passages only where these are relevant to the question.
+        Preloaded documents add passages only where these are relevant to the question. What stands before a
+        suffix is no question: it stays as it is, with no passages and one path.
 
         Raises:
             DocumentNotFound: a document that the request names is not the tenant's.
         """
+        if ask.request.suffix is not None and "suffix" in self._backend.features:
+            return await self._unchanged(ask, keep_messages(ask, ()), paths=1)
         limits = budgets.plan(
             self._backend,
             ask.request,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from openkimi.api.sse import EventStream, Writer
 from openkimi.engine import KimiEngine
 from openkimi.gathering import Answer
 from openkimi.messages import Delta
+from openkimi.pipeline import Event
 from openkimi.turn import Ask
 
 T = TypeVar("T")
@@ -40,29 +42,45 @@ class Gateway:
 
     async def answer(self, request: HttpRequest, ask: Ask) -> Answer:
         """Answer at once, for as long as the client stays and the deadline allows."""
-        return await while_connected(request, self._gather(self._of_caller(request, ask)))
+        return await self.gather(request, self.engine.answer(self.of_caller(request, ask)), Answer(ask.n))
 
     async def stream(self, request: HttpRequest, ask: Ask, writer: Writer) -> Response[Any]:
         """Answer as server-sent events; what fails before they start is raised."""
-        events = EventStream(
-            self.engine.answer(self._of_caller(request, ask)),
-            writer,
-            deadline=Deadline(self.engine.config.server.request_timeout),
-        )
-        await while_connected(request, events.start())
-        return EventStreamResponse(events)
+        return await self.stream_events(request, self.engine.answer(self.of_caller(request, ask)), writer)
 
-    async def _gather(self, ask: Ask) -> Answer:
-        answer = Answer(ask.n)
+    async def gather(
+        self, request: HttpRequest, events: AsyncGenerator[Event, None], answer: Answer
+    ) -> Answer:
+        """Gather events into an answer, for as long as the client stays and the deadline allows."""
+        return await while_connected(request, self._gather(events, answer))
+
+    async def stream_events(
+        self, request: HttpRequest, events: AsyncGenerator[Event, None], writer: Writer
+    ) -> Response[Any]:
+        """Write events as server-sent ones; what fails before they start is raised."""
+        stream = EventStream(events, writer, deadline=Deadline(self.engine.config.server.request_timeout))
+        await while_connected(request, stream.start())
+        return EventStreamResponse(stream)
+
+    async def run(self, request: HttpRequest, work: Coroutine[Any, Any, T]) -> T:
+        """Do work that has no events, for as long as the client stays and the deadline allows."""
+        return await while_connected(request, self._in_time(work))
+
+    def of_caller(self, request: HttpRequest, ask: Ask) -> Ask:
+        """Ask in the name of who sent the request."""
+        return msgspec.structs.replace(ask, tenant=caller_of(request).tenant)
+
+    async def _gather(self, events: AsyncGenerator[Event, None], answer: Answer) -> Answer:
         deadline = Deadline(self.engine.config.server.request_timeout)
-        async with deadline, aclosing(self.engine.answer(ask)) as events:
+        async with deadline, aclosing(events):
             async for event in events:
                 deadline.began = deadline.began or isinstance(event, Delta)
                 answer.add(event)
         return answer
 
-    def _of_caller(self, request: HttpRequest, ask: Ask) -> Ask:
-        return msgspec.structs.replace(ask, tenant=caller_of(request).tenant)
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        async with Deadline(self.engine.config.server.request_timeout):
+            return await work
 
 
 def json_response(body: msgspec.Struct) -> Response[bytes]:

@@ -26,11 +26,11 @@ _GRACE = 0.05
 class OpenAIBackend(Backend):
     """Streams answers from a server; token counts are an estimate, see :class:`Estimate`.
 
-    Every feature is offered: what the server does not know it refuses itself, as an
+    Every feature of chat completions is offered: what the server does not know it refuses itself, as an
     :class:`openkimi.UpstreamError`.
     """
 
-    features = frozenset(get_args(Feature))
+    features = frozenset(get_args(Feature)) - {"suffix"}
 
     def __init__(self, client: Client, options: OpenAIOptions) -> None:
         self.concurrency = options.concurrency
