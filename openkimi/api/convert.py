@@ -58,8 +58,8 @@ def _request(body: wire.ChatCompletionRequest) -> GenerateRequest:
         top_p=1.0 if body.top_p is None else body.top_p,
         presence_penalty=body.presence_penalty or 0.0,
         frequency_penalty=body.frequency_penalty or 0.0,
-        logit_bias=_logit_bias(body.logit_bias or {}),
-        stop=_stop(body.stop),
+        logit_bias=logit_bias_of(body.logit_bias or {}),
+        stop=stop_of(body.stop),
         seed=body.seed,
         logprobs=bool(body.logprobs),
         top_logprobs=body.top_logprobs or 0,
@@ -106,14 +106,19 @@ def _part(part: wire.ContentPart, where: str) -> Part:
     raise UnsupportedParameter(f"'{where}': a part of type '{part.type}' cannot be served", param=where)
 
 
-def _stop(stop: str | list[str] | None) -> tuple[str, ...]:
+def stop_of(stop: str | list[str] | None) -> tuple[str, ...]:
+    """Convert stop sequences; empty ones are none.
+
+    Raises:
+        RequestError: there are too many.
+    """
     sequences = (stop,) if isinstance(stop, str) else tuple(stop or ())
     if len(sequences) > _MAX_STOP:
         raise RequestError(f"'stop': {_MAX_STOP} sequences at most, got {len(sequences)}", param="stop")
     return tuple(sequence for sequence in sequences if sequence)
 
 
-def _logit_bias(bias: dict[str, float]) -> dict[int, float]:
+def logit_bias_of(bias: dict[str, float]) -> dict[int, float]:
     """Keep what names a token; clients send other keys too, which OpenAI ignores."""
     return {
         int(token): value
