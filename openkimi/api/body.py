@@ -10,33 +10,66 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import ClientException, HTTPException
 
+from openkimi.api.content_encoding import TooLarge, encoding_of, inflate
+from openkimi.api.fields import field_error
+from openkimi.api.media_type import refuse_other_types
 from openkimi.errors import RequestError
 
 T = TypeVar("T")
 
+READ_SECONDS = 30.0
+"""How long the next part of a body may take to arrive."""
+
 _LARGE = 1_000_000
-_PATH = re.compile(r" - at `(?:key in )?\$\.?(?P<path>.*)`$")
-_MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_BOM = b"\xef\xbb\xbf"
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALF = re.compile(rb"(?<!\\)((?:\\\\)*)(?:%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW))
 
 
 async def read_json(request: Request[Any, Any, Any], kind: type[T], *, limit: int) -> T:
-    """Read a JSON body of at most ``limit`` bytes into a Struct.
+    """Read a JSON body of at most ``limit`` bytes into a Struct; it may be compressed.
 
     Raises:
-        HTTPException: 413 for a body that is too large.
+        HTTPException: 413 for a body that is too large, 415 for one that is no JSON by its headers, 408
+            for one that does not arrive.
         RequestError: it is not JSON, or a field is wrong; ``param`` names it.
     """
+    refuse_other_types(request.headers)
+    compressed = encoding_of(request.headers)
     body = await _read(request, limit)
+    if compressed:
+        try:
+            body = await inflate(body, limit)
+        except TooLarge as error:
+            raise _too_large(limit) from error
+    if len(body) > _LARGE:
+        return await asyncio.to_thread(_decode, body, kind)
+    return _decode(body, kind)
+
+
+def _decode(body: bytes, kind: type[T]) -> T:
     try:
-        if len(body) > _LARGE:
-            return await asyncio.to_thread(msgspec.json.decode, body, type=kind)
-        return msgspec.json.decode(body, type=kind)
+        return _lenient(body, kind)
     except msgspec.ValidationError as error:
-        raise _field_error(str(error)) from error
+        raise field_error(error, kind) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is not valid JSON: {error}", code="invalid_json") from error
+        raise RequestError(f"the body is not JSON in UTF-8: {error}", code="invalid_json") from error
     except RecursionError as error:
         raise RequestError("the body is nested too deeply", code="invalid_json") from error
+
+
+def _lenient(body: bytes, kind: type[T]) -> T:
+    """Decode JSON; halves of surrogate pairs, which clients leave where they cut an emoji, become U+FFFD."""
+    body = body.removeprefix(_BOM)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        mended = _HALF.sub(rb"\1\\ufffd", body) if len(body) <= _LARGE else body
+        if mended == body:
+            raise
+        return msgspec.json.decode(mended, type=kind)
 
 
 async def _read(request: Request[Any, Any, Any], limit: int) -> bytes:
@@ -44,18 +77,29 @@ async def _read(request: Request[Any, Any, Any], limit: int) -> bytes:
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
     parts: list[bytes] = []
-    size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise _too_large(limit)
-            parts.append(part)
-    except HTTPException as error:
-        if error.status_code == 500:
-            raise ClientException("the client left before its request was complete") from error
-        raise
+    size, more = 0, True
+    while more:
+        part, more = await _next_part(request)
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
     return b"".join(parts)
+
+
+async def _next_part(request: Request[Any, Any, Any]) -> tuple[bytes, bool]:
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            message = await request.receive()
+    except TimeoutError as error:
+        raise HTTPException(
+            detail=f"nothing more of the body came within {READ_SECONDS:g} s: send it again, and all of it",
+            status_code=408,
+            headers={"Connection": "close"},
+        ) from error
+    if message["type"] != "http.request":
+        raise ClientException("the client left before its request was complete")
+    return message["body"], message.get("more_body", False)
 
 
 def _too_large(limit: int) -> HTTPException:
@@ -63,13 +107,3 @@ def _too_large(limit: int) -> HTTPException:
         detail=f"the body is larger than {limit} bytes, the limit set by server.max_body_size",
         status_code=413,
     )
-
-
-def _field_error(text: str) -> RequestError:
-    match = _PATH.search(text)
-    path = match["path"] if match else ""
-    reason = (text[: match.start()] if match else text).replace("`", "'")
-    if missing := _MISSING.search(text):
-        path = f"{path}.{missing['name']}".lstrip(".")
-        return RequestError(f"'{path}' is required", param=path, code="missing_required_parameter")
-    return RequestError(f"'{path or 'body'}': {reason}", param=path or None, code="invalid_value")

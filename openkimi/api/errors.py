@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 
 from openkimi.api.request_id import missing_request_id
 from openkimi.api.schemas import ErrorBody, ErrorDetail
@@ -38,7 +38,20 @@ _TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
-_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+_CODES = {
+    401: "invalid_api_key",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+    429: "rate_limit_exceeded",
+    500: "internal_error",
+    502: "backend_error",
+    503: "backend_unavailable",
+    504: "backend_timeout",
+}
 _RETRY_AFTER = 5.0
 
 
@@ -63,12 +76,12 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, HTTPException):
         failure = _failure(error.status_code, error.detail, None, None, None)
         return msgspec.structs.replace(failure, headers=dict(error.headers or {}))
-    return _failure(500, "the gateway failed; its log has the details", None, "internal_error", None)
+    return _failure(500, "the gateway failed; its log has the details", None, None, None)
 
 
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer with an error; the exception handler of routers and applications."""
-    failure = failure_of(error)
+    failure = failure_of(_explained(request, error))
     log_failure(failure, error)
     headers = {**failure.headers, **missing_request_id(request.scope)}
     if failure.retry_after is not None:
@@ -79,6 +92,18 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         media_type="application/json",
         headers=headers,
     )
+
+
+def _explained(request: Request[Any, Any, Any], error: Exception) -> Exception:
+    """Say which address is wrong where the framework only says that one is."""
+    asked = f"{request.method} {request.url.path}"[:200]
+    if isinstance(error, NotFoundException) and error.detail == "Not Found":
+        return NotFoundException(f"there is nothing at {asked}; /schema lists what there is")
+    if isinstance(error, MethodNotAllowedException):
+        allowed = (error.headers or {}).get("allow", "other methods")
+        detail = f"{asked} is not served: the address takes {allowed}"
+        return MethodNotAllowedException(detail, headers=error.headers)
+    return error
 
 
 def log_failure(failure: Failure, error: BaseException) -> None:
