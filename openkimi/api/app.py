@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 
 from litestar import Litestar
-from litestar.openapi import OpenAPIConfig
 
 import openkimi
 from openkimi.api.errors import handle
+from openkimi.api.openapi_document import DocumentConfig
 from openkimi.api.request_id import RequestIdMiddleware
 from openkimi.api.routers import create_chat_router, create_health_router
 from openkimi.engine import KimiEngine
@@ -36,5 +36,9 @@ def create_app(
         middleware=[RequestIdMiddleware()],
         exception_handlers={Exception: handle},
         logging_config=None,
-        openapi_config=OpenAPIConfig(title="OpenKimi", version=openkimi.__version__),
+        openapi_config=DocumentConfig(
+            title="OpenKimi",
+            version=openkimi.__version__,
+            keyed=lambda: bool(engine.config.server.api_keys),
+        ),
     )

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from openkimi.api import schemas as wire
 from openkimi.api.convert import ask_of, delta_of, logprobs_of, tool_call_of, usage_of
 from openkimi.api.gateway import Gateway, json_response
+from openkimi.api.openapi import generates
 from openkimi.api.sse import data
 from openkimi.gathering import Answer, Choice, usage_of_choice
 from openkimi.messages import Delta, FinishReason, Usage
@@ -22,12 +23,13 @@ from openkimi.pipeline import Event
 from openkimi.receipt import Receipt
 
 DONE = b"data: [DONE]\n\n"
+_OPERATION = generates(wire.ChatCompletionRequest, wire.ChatCompletion, events=wire.ChatCompletionChunk)
 
 
 def chat_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
     """Return ``POST /v1/chat/completions``."""
 
-    @post("/v1/chat/completions", status_code=200)
+    @post("/v1/chat/completions", status_code=200, operation_class=_OPERATION)
     async def create_chat_completion(request: Request[Any, Any, Any]) -> Response[Any]:
         """Answer a conversation whose messages may be longer than the model's window."""
         body = await gateway.read(request, wire.ChatCompletionRequest)
