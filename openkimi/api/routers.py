@@ -14,6 +14,7 @@ from openkimi.api.health import health_routes
 from openkimi.api.loading import refuse_while_loading
 from openkimi.api.models import model_routes
 from openkimi.api.request_id import RequestIdMiddleware
+from openkimi.api.responses import responses_routes
 from openkimi.engine import KimiEngine
 
 
@@ -31,7 +32,12 @@ def create_chat_router(engine: KimiEngine) -> Router:
 
     return Router(
         path="/",
-        route_handlers=[*chat_routes(gateway), *model_routes(gateway), *document_routes(gateway)],
+        route_handlers=[
+            *chat_routes(gateway),
+            *responses_routes(gateway),
+            *model_routes(gateway),
+            *document_routes(gateway),
+        ],
         guards=[guard],
         exception_handlers={Exception: handle},
         middleware=[RequestIdMiddleware()],
