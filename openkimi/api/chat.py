@@ -14,6 +14,11 @@ from msgspec import UNSET, UnsetType
 
 from openkimi.api import schemas as wire
 from openkimi.api.convert import ask_of, delta_of, logprobs_of, tool_call_of, usage_of
+from openkimi.api.functions import (
+    asks_for_functions,
+    chunk_with_function_call,
+    completion_with_function_call,
+)
 from openkimi.api.gateway import Gateway, json_response
 from openkimi.api.openapi import generates
 from openkimi.api.sse import data
@@ -36,8 +41,12 @@ def chat_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
         ask, header = ask_of(body), Header.new(body.model or gateway.engine.model_name)
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
-            return await gateway.stream(request, ask, ChunkWriter(header, n=ask.n, include_usage=usage))
-        return json_response(completion_of(await gateway.answer(request, ask), header))
+            kind = FunctionChunkWriter if asks_for_functions(body) else ChunkWriter
+            return await gateway.stream(request, ask, kind(header, n=ask.n, include_usage=usage))
+        completion = completion_of(await gateway.answer(request, ask), header)
+        if asks_for_functions(body):
+            completion = completion_with_function_call(completion)
+        return json_response(completion)
 
     return [create_chat_completion]
 
@@ -142,3 +151,10 @@ class ChunkWriter:
             choices=[choice],
             usage=None if self._include_usage else UNSET,
         )
+
+
+class FunctionChunkWriter(ChunkWriter):
+    """Writes chunks for who sent ``functions``, the former name of tools."""
+
+    def _of(self, event: Delta) -> Iterator[wire.ChatCompletionChunk]:
+        yield from map(chunk_with_function_call, super()._of(event))

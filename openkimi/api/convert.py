@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from msgspec import UNSET
 
 from openkimi.api import schemas as wire
+from openkimi.api.functions import with_tools
+from openkimi.api.tools import tools_of
 from openkimi.errors import RequestError, UnsupportedParameter
 from openkimi.messages import (
     Delta,
@@ -18,16 +19,13 @@ from openkimi.messages import (
     ResponseFormat,
     TextPart,
     TokenLogprob,
-    Tool,
     ToolCall,
-    ToolChoice,
     TopLogprob,
     Usage,
 )
 from openkimi.turn import Ask
 
 _MAX_STOP = 16
-_TOKEN_ID = re.compile(r"[0-9]{1,10}")
 
 
 def ask_of(body: wire.ChatCompletionRequest) -> Ask:
@@ -38,8 +36,9 @@ def ask_of(body: wire.ChatCompletionRequest) -> Ask:
     """
     if any(modality != "text" for modality in body.modalities or ()):
         raise UnsupportedParameter("'modalities': text is the only one served", param="modalities")
-    if body.functions:
-        raise UnsupportedParameter("'functions' is OpenAI's former name: send 'tools'", param="functions")
+    if body.top_logprobs and not body.logprobs:
+        raise RequestError("'top_logprobs' needs '\"logprobs\": true' beside it", param="top_logprobs")
+    body = with_tools(body)
     own = body.openkimi or wire.OpenKimiOptions()
     return Ask(
         request=_request(body),
@@ -50,10 +49,11 @@ def ask_of(body: wire.ChatCompletionRequest) -> Ask:
 
 
 def _request(body: wire.ChatCompletionRequest) -> GenerateRequest:
+    tools, choice = tools_of(body)
     return GenerateRequest(
         messages=tuple(_message(message, at) for at, message in enumerate(body.messages)),
         model=body.model,
-        max_tokens=body.max_completion_tokens or body.max_tokens or None,
+        max_tokens=_limit(body.max_completion_tokens) or _limit(body.max_tokens),
         temperature=1.0 if body.temperature is None else body.temperature,
         top_p=1.0 if body.top_p is None else body.top_p,
         presence_penalty=body.presence_penalty or 0.0,
@@ -64,20 +64,28 @@ def _request(body: wire.ChatCompletionRequest) -> GenerateRequest:
         logprobs=bool(body.logprobs),
         top_logprobs=body.top_logprobs or 0,
         response_format=_response_format(body.response_format),
-        tools=tuple(_tool(tool, at) for at, tool in enumerate(body.tools or ())),
-        tool_choice=_tool_choice(body.tool_choice, body.tools or ()),
+        tools=tools,
+        tool_choice=choice,
         parallel_tool_calls=body.parallel_tool_calls,
         user=body.user,
     )
 
 
+def _limit(tokens: int | None) -> int | None:
+    """Read 0 and -1, which clients send for it, as no limit."""
+    return tokens if tokens and tokens > 0 else None
+
+
 def _message(message: wire.RequestMessage, at: int) -> Message:
+    where = f"messages[{at}]"
     if message.role == "tool" and message.tool_call_id is None:
-        where = f"messages[{at}].tool_call_id"
-        raise RequestError(f"'{where}' is required for the role 'tool'", param=where)
+        raise _required(f"{where}.tool_call_id", "for the role 'tool'")
+    content = message.refusal if message.content is None else message.content
+    if content is None and message.role != "assistant":
+        raise _required(f"{where}.content", f"for the role '{message.role}'; it may be an empty text")
     return Message(
-        role=message.role,
-        content=_content(message.content, f"messages[{at}].content"),
+        role="tool" if message.role == "function" else message.role,
+        content=_content(content, f"{where}.content"),
         name=message.name,
         tool_calls=tuple(
             ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
@@ -97,13 +105,28 @@ def _content(content: str | list[wire.ContentPart] | None, where: str) -> str | 
 
 
 def _part(part: wire.ContentPart, where: str) -> Part:
-    if part.type == "text" and part.text is not None:
-        return TextPart(text=part.text)
-    if part.type == "refusal" and part.refusal is not None:
-        return TextPart(text=part.refusal)
-    if part.type == "image_url" and part.image_url is not None:
-        return ImagePart(url=part.image_url.url, detail=part.image_url.detail)
-    raise UnsupportedParameter(f"'{where}': a part of type '{part.type}' cannot be served", param=where)
+    if part.type == "image_url":
+        return _image(part.image_url, f"{where}.image_url")
+    if part.type not in {"text", "refusal"}:
+        raise UnsupportedParameter(
+            f"'{where}': a part of the type '{part.type[:100]}' cannot be served, send 'text'", param=where
+        )
+    text = part.text if part.type == "text" else part.refusal
+    if text is None:
+        raise _required(f"{where}.{part.type}", f"in a part of the type '{part.type}'")
+    return TextPart(text=text)
+
+
+def _image(image: wire.ImageUrl | str | None, where: str) -> ImagePart:
+    if image is None:
+        raise _required(where, "in a part of the type 'image_url'")
+    if isinstance(image, str):
+        return ImagePart(url=image)
+    return ImagePart(url=image.url, detail=image.detail)
+
+
+def _required(where: str, why: str) -> RequestError:
+    return RequestError(f"'{where}' is required {why}", param=where, code="missing_required_parameter")
 
 
 def stop_of(stop: str | list[str] | None) -> tuple[str, ...]:
@@ -130,39 +153,17 @@ def logit_bias_of(bias: dict[str, float]) -> dict[int, float]:
 def _response_format(wanted: wire.ResponseFormat | None) -> ResponseFormat:
     if wanted is None:
         return ResponseFormat()
+    if wanted.type == "json_object" and wanted.schema is not None:
+        return ResponseFormat(type="json_schema", name="response", schema=wanted.schema)
     if wanted.type != "json_schema":
         return ResponseFormat(type=wanted.type)
-    if wanted.json_schema is None or wanted.json_schema.schema is None:
-        where = "response_format.json_schema"
-        raise RequestError(f"'{where}.schema' is required for the type 'json_schema'", param=where)
+    where = "response_format.json_schema"
+    if wanted.json_schema is None:
+        raise _required(where, "for the type 'json_schema'")
     schema = wanted.json_schema
+    if schema.schema is None:
+        raise _required(f"{where}.schema", "for the type 'json_schema'")
     return ResponseFormat(type="json_schema", name=schema.name, schema=schema.schema, strict=schema.strict)
-
-
-def _tool(tool: wire.ToolDefinition, at: int) -> Tool:
-    if tool.type != "function" or tool.function is None:
-        where = f"tools[{at}].type"
-        raise UnsupportedParameter(f"'{where}': function tools only, got '{tool.type}'", param=where)
-    function = tool.function
-    return Tool(
-        name=function.name,
-        description=function.description,
-        parameters=function.parameters,
-        strict=function.strict,
-    )
-
-
-def _tool_choice(
-    choice: str | wire.NamedToolChoice | None, tools: Sequence[wire.ToolDefinition]
-) -> ToolChoice:
-    if isinstance(choice, wire.NamedToolChoice):
-        name = choice.function.name
-        if name not in {tool.function.name for tool in tools if tool.function}:
-            raise RequestError(f"'tool_choice' names '{name}', which is not in 'tools'", param="tool_choice")
-        return ToolChoice(mode="named", name=name)
-    if choice == "required" and not tools:
-        raise RequestError("'tool_choice' is 'required', but there are no 'tools'", param="tool_choice")
-    return ToolChoice(mode="none" if choice == "none" else "required" if choice == "required" else "auto")
 
 
 def usage_of(usage: Usage) -> wire.CompletionUsage:

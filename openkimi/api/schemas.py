@@ -13,6 +13,12 @@ from openkimi.receipt import Receipt
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
+Bias = Annotated[float, msgspec.Meta(ge=-100, le=100)]
+Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Limit = Annotated[
+    int, msgspec.Meta(ge=-1, description="The most tokens; 0, -1 and null: as many as the window leaves.")
+]
+ChoiceFinishReason = FinishReason | Literal["function_call"]
 
 
 class ImageUrl(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +34,7 @@ class ContentPart(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     text: str | None = None
     refusal: str | None = None
-    image_url: ImageUrl | None = None
+    image_url: ImageUrl | str | None = None
 
 
 class FunctionCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,13 +53,15 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as a client sends it."""
+    """A message as a client sends it; the role ``function`` and ``function_call`` are former names."""
 
-    role: Role
+    role: Role | Literal["function"]
     content: str | list[ContentPart] | None = None
+    refusal: str | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
+    function_call: FunctionCall | None = None
 
 
 class FunctionDefinition(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,11 +86,26 @@ class NamedFunction(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
-class NamedToolChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """The choice of one tool by its name."""
+class AllowedTools(msgspec.Struct, frozen=True, kw_only=True):
+    """Those of the tools that may be called this time."""
 
-    type: Literal["function"]
-    function: NamedFunction
+    tools: list[NamedTool]
+    mode: Literal["auto", "required"] = "auto"
+
+
+class NamedTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool by its name; functions only."""
+
+    type: str = "function"
+    function: NamedFunction | None = None
+
+
+class ToolChoiceObject(msgspec.Struct, frozen=True, kw_only=True):
+    """The choice of one tool by its name, of some of them, or a mode written as an object."""
+
+    type: Literal["none", "auto", "required", "function", "allowed_tools"]
+    function: NamedFunction | None = None
+    allowed_tools: AllowedTools | None = None
 
 
 class JsonSchemaFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,10 +117,11 @@ class JsonSchemaFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResponseFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """The shape the answer must have."""
+    """The shape the answer must have; clients of llama.cpp give a ``schema`` beside ``json_object``."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
+    schema: dict[str, Any] | None = None
 
 
 class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,21 +152,22 @@ class ChatCompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Probability | None = None
-    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    max_completion_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_tokens: Limit | None = None
+    max_completion_tokens: Limit | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
     stop: str | list[str] | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, Bias] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
     tools: list[ToolDefinition] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoiceObject | None = None
     parallel_tool_calls: bool | None = None
-    functions: list[Any] | None = None
+    functions: list[FunctionDefinition] | None = None
+    function_call: Literal["none", "auto"] | NamedFunction | None = None
     modalities: list[str] | None = None
     user: str | None = None
     openkimi: OpenKimiOptions | None = None
@@ -177,6 +202,7 @@ class ResponseMessage(msgspec.Struct, frozen=True, kw_only=True):
     refusal: str | None = None
     reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
+    function_call: FunctionCall | UnsetType = UNSET
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,7 +210,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     message: ResponseMessage
-    finish_reason: FinishReason
+    finish_reason: ChoiceFinishReason
     logprobs: Logprobs | None = None
 
 
@@ -249,6 +275,7 @@ class ChoiceDelta(msgspec.Struct, frozen=True, kw_only=True):
     content: str | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    function_call: FunctionCallDelta | UnsetType = UNSET
 
 
 class ChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,7 +283,7 @@ class ChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     delta: ChoiceDelta
-    finish_reason: FinishReason | None = None
+    finish_reason: ChoiceFinishReason | None = None
     logprobs: Logprobs | None = None
 
 

@@ -27,9 +27,12 @@ def shape(body: Any) -> set[str]:
         ({"stop": ["x"] * 17}, "stop"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"tools": [{"type": "retrieval"}]}, "tools[0].type"),
-        ({"functions": [{"name": "look"}]}, "functions"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {}}},
+            "response_format.json_schema.schema",
+        ),
         ({"openkimi": {"documents": ["doc_unknown"]}}, "openkimi.documents"),
         (
             {
