@@ -37,9 +37,9 @@ class ScriptedBackend(Backend):
     - ``max_tokens``: the answer ends after that many tokens of :func:`openkimi_scripted.tokenize`, with
       ``length``; a prompt that leaves no room for them is a :class:`openkimi.ContextOverflow`;
     - ``stop``: the answer ends before the sequence;
-    - ``temperature``, ``top_p``, ``seed``, the penalties and ``logit_bias``: those that differ from their
-      defaults are named after the extracted sentence, as in `` [temperature=0.5 seed=7]``; a scripted
-      reply, an echo and JSON by schema stay as they are; nothing depends on chance;
+    - ``temperature``, ``top_p``, ``seed``, the penalties, ``logit_bias`` and ``suffix``: those that differ
+      from their defaults are named after the extracted sentence, as in `` [temperature=0.5 seed=7]``; a
+      scripted reply, an echo and JSON by schema stay as they are; nothing depends on chance;
     - ``logprobs``: made up from the token and its place, in (-1, 0]; the chosen token is the likeliest of
       its ``top_logprobs`` alternatives;
     - ``response_format``: ``{"answer": …}``, or the smallest value that fits the schema;

@@ -8,9 +8,13 @@ from openkimi import GenerateRequest, ImagePart, Message
 
 
 def render(request: GenerateRequest) -> str:
-    """Render the prompt: the tools as JSON, then ``role: content`` and a line break for each message."""
+    """Render the prompt: the tools as JSON, then ``role: content`` and a line break for each message.
+
+    A suffix stands as ``suffix: text`` at the end.
+    """
     tools = msgspec.json.encode(request.tools).decode() + "\n" if request.tools else ""
-    return tools + "".join(f"{message.role}: {_content(message)}\n" for message in request.messages)
+    messages = "".join(f"{message.role}: {_content(message)}\n" for message in request.messages)
+    return tools + messages + (f"suffix: {request.suffix}\n" if request.suffix is not None else "")
 
 
 def _content(message: Message) -> str:

@@ -30,7 +30,7 @@ def compose(request: GenerateRequest, options: ScriptedOptions, prompt: str) -> 
 
 
 def settings_marker(request: GenerateRequest) -> str:
-    """Name the sampling settings that differ from their defaults, as `` [temperature=0.5 seed=7]``.
+    """Name the settings that differ from their defaults, as `` [temperature=0.5 seed=7]``.
 
     ``seed`` and ``top_p`` have no effect at temperature 0 and are left out there.
     """
@@ -43,6 +43,7 @@ def settings_marker(request: GenerateRequest) -> str:
     settings["logit_bias"] = (
         ",".join(f"{token}:{bias:g}" for token, bias in request.logit_bias.items()) or None
     )
+    settings["suffix"] = request.suffix
     shown = [f"{name}={_show(value)}" for name, value in settings.items() if value is not None]
     return f" [{' '.join(shown)}]" if shown else ""
 

@@ -1,0 +1,88 @@
+"""The prompts of one request, answered as one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+
+import msgspec
+
+from openkimi.engine import KimiEngine
+from openkimi.errors import RequestError
+from openkimi.gathering import Choice, usage_of_choice
+from openkimi.messages import Delta, Usage
+from openkimi.receipt import Receipt
+from openkimi.turn import Ask
+
+
+class Batch:
+    """Several asks of as many answers each; a choice's index counts through the answers of all prompts."""
+
+    def __init__(self, prompts: Sequence[str], asks: Sequence[Ask], *, best_of: bool = False) -> None:
+        self.prompts = prompts
+        self.receipts: list[Receipt | None] = [None] * len(asks)
+        self._asks = asks
+        self._each = asks[0].n
+        self._best_of = best_of
+
+    @property
+    def size(self) -> int:
+        """The number of all choices."""
+        return len(self._asks) * self._each
+
+    def prompt_of(self, index: int) -> int:
+        """Return the number of the prompt that a choice answers."""
+        return index // self._each
+
+    def usage(self, usage: Usage, index: int) -> Usage:
+        """Return the tokens to add for a choice; a prompt counts with its first answer."""
+        return usage_of_choice(usage, index % self._each)
+
+    async def events(self, engine: KimiEngine) -> AsyncGenerator[Delta, None]:
+        """Answer the prompts, and keep their receipts.
+
+        Raises:
+            OpenKimiError: what the engine raises.
+        """
+        if self._asks[0].request.max_tokens == 0:
+            async for delta in self._unanswered(engine):
+                yield delta
+            return
+        with self._naming_parameters():
+            async with aclosing(engine.answer_each(self._asks)) as events:
+                async for at, event in events:
+                    if isinstance(event, Receipt):
+                        self.receipts[at] = event
+                    else:
+                        yield msgspec.structs.replace(event, index=at * self._each + event.index)
+
+    def best(self, choices: Sequence[Choice], n: int) -> list[Choice]:
+        """Choose the ``n`` answers of each prompt whose tokens were likeliest on average."""
+        groups = (choices[at : at + self._each] for at in range(0, len(choices), self._each))
+        return [choice for group in groups for choice in sorted(group, key=_likelihood, reverse=True)[:n]]
+
+    async def _unanswered(self, engine: KimiEngine) -> AsyncGenerator[Delta, None]:
+        """Count the prompts of a request that wants no token of an answer."""
+        for at, ask in enumerate(self._asks):
+            with self._naming_parameters():
+                usage = Usage(prompt_tokens=await engine.count_prompt(ask.request))
+            for index in range(at * self._each, (at + 1) * self._each):
+                yield Delta(finish_reason="length", usage=usage, index=index)
+
+    @contextmanager
+    def _naming_parameters(self) -> Iterator[None]:
+        """Name the parameter at fault as it is called here."""
+        try:
+            yield
+        except RequestError as error:
+            if error.param == "messages":
+                error.param = "prompt"
+            if error.param == "logprobs" and self._best_of:
+                error.param = "best_of"
+                error.message = "'best_of': the configured model gives no log-probabilities to choose by"
+            raise
+
+
+def _likelihood(choice: Choice) -> float:
+    tokens = choice.logprobs
+    return sum(token.logprob for token in tokens) / len(tokens) if tokens else float("-inf")
