@@ -9,18 +9,23 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from openkimi.api.gateway import Gateway, json_response
+from openkimi.api.openapi import generates
 from openkimi.api.responses_convert import ask_of, refuse_stateful
+from openkimi.api.responses_events import StreamEvent
 from openkimi.api.responses_input import Conversation
 from openkimi.api.responses_object import answered, begun
 from openkimi.api.responses_request import ResponsesRequest
+from openkimi.api.responses_schemas import ResponseObject
 from openkimi.api.responses_terms import own_terms
 from openkimi.api.responses_writer import ResponseWriter
+
+_OPERATION = generates(ResponsesRequest, ResponseObject, events=StreamEvent)
 
 
 def responses_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
     """Return ``POST /v1/responses``."""
 
-    @post("/v1/responses", status_code=200)
+    @post("/v1/responses", status_code=200, operation_class=_OPERATION)
     async def create_response(request: Request[Any, Any, Any]) -> Response[Any]:
         """Answer a conversation whose items may be longer than the model's window."""
         body = await gateway.read(request, ResponsesRequest)

@@ -21,23 +21,23 @@ class ResponseEvent(Event, frozen=True, kw_only=True):
     response: ResponseObject
 
 
-class Created(ResponseEvent, frozen=True, kw_only=True, tag="response.created"):
+class ResponseCreated(ResponseEvent, frozen=True, kw_only=True, tag="response.created"):
     """The first event."""
 
 
-class InProgress(ResponseEvent, frozen=True, kw_only=True, tag="response.in_progress"):
+class ResponseInProgress(ResponseEvent, frozen=True, kw_only=True, tag="response.in_progress"):
     """The model is at work."""
 
 
-class Completed(ResponseEvent, frozen=True, kw_only=True, tag="response.completed"):
+class ResponseCompleted(ResponseEvent, frozen=True, kw_only=True, tag="response.completed"):
     """The answer is whole."""
 
 
-class Incomplete(ResponseEvent, frozen=True, kw_only=True, tag="response.incomplete"):
+class ResponseIncomplete(ResponseEvent, frozen=True, kw_only=True, tag="response.incomplete"):
     """The answer ended early, as ``incomplete_details`` says."""
 
 
-class Failed(ResponseEvent, frozen=True, kw_only=True, tag="response.failed"):
+class ResponseFailed(ResponseEvent, frozen=True, kw_only=True, tag="response.failed"):
     """There is no whole answer, as ``error`` says."""
 
 
@@ -47,13 +47,13 @@ class ItemEvent(Event, frozen=True, kw_only=True):
     output_index: int
 
 
-class ItemAdded(ItemEvent, frozen=True, kw_only=True, tag="response.output_item.added"):
+class OutputItemAdded(ItemEvent, frozen=True, kw_only=True, tag="response.output_item.added"):
     """An item begins."""
 
     item: OutputItem
 
 
-class ItemDone(ItemEvent, frozen=True, kw_only=True, tag="response.output_item.done"):
+class OutputItemDone(ItemEvent, frozen=True, kw_only=True, tag="response.output_item.done"):
     """An item is whole."""
 
     item: OutputItem
@@ -66,39 +66,39 @@ class PartEvent(ItemEvent, frozen=True, kw_only=True):
     content_index: int = 0
 
 
-class PartAdded(PartEvent, frozen=True, kw_only=True, tag="response.content_part.added"):
+class ContentPartAdded(PartEvent, frozen=True, kw_only=True, tag="response.content_part.added"):
     """A part begins."""
 
     part: OutputText | ReasoningText
 
 
-class PartDone(PartEvent, frozen=True, kw_only=True, tag="response.content_part.done"):
+class ContentPartDone(PartEvent, frozen=True, kw_only=True, tag="response.content_part.done"):
     """A part is whole."""
 
     part: OutputText | ReasoningText
 
 
-class TextDelta(PartEvent, frozen=True, kw_only=True, tag="response.output_text.delta"):
+class OutputTextDelta(PartEvent, frozen=True, kw_only=True, tag="response.output_text.delta"):
     """A piece of a message's text."""
 
     delta: str
     logprobs: list[TokenLogprob] = []
 
 
-class TextDone(PartEvent, frozen=True, kw_only=True, tag="response.output_text.done"):
+class OutputTextDone(PartEvent, frozen=True, kw_only=True, tag="response.output_text.done"):
     """The whole text of a message."""
 
     text: str
     logprobs: list[TokenLogprob] = []
 
 
-class ReasoningDelta(PartEvent, frozen=True, kw_only=True, tag="response.reasoning_text.delta"):
+class ReasoningTextDelta(PartEvent, frozen=True, kw_only=True, tag="response.reasoning_text.delta"):
     """A piece of what the model thinks."""
 
     delta: str
 
 
-class ReasoningDone(PartEvent, frozen=True, kw_only=True, tag="response.reasoning_text.done"):
+class ReasoningTextDone(PartEvent, frozen=True, kw_only=True, tag="response.reasoning_text.done"):
     """All that the model thought."""
 
     text: str
@@ -110,25 +110,49 @@ class CallEvent(ItemEvent, frozen=True, kw_only=True):
     item_id: str
 
 
-class ArgumentsDelta(CallEvent, frozen=True, kw_only=True, tag="response.function_call_arguments.delta"):
+class FunctionCallArgumentsDelta(
+    CallEvent, frozen=True, kw_only=True, tag="response.function_call_arguments.delta"
+):
     """A piece of a call's arguments."""
 
     delta: str
 
 
-class ArgumentsDone(CallEvent, frozen=True, kw_only=True, tag="response.function_call_arguments.done"):
+class FunctionCallArgumentsDone(
+    CallEvent, frozen=True, kw_only=True, tag="response.function_call_arguments.done"
+):
     """A call's arguments, whole."""
 
     arguments: str
 
 
-class Error(Event, frozen=True, kw_only=True, tag="error"):
+class StreamError(Event, frozen=True, kw_only=True, tag="error"):
     """What went wrong, as OpenAI's reference has it and as its SDKs look for it."""
 
     code: str | None
     message: str
     param: str | None
     error: ErrorDetail
+
+
+StreamEvent = (
+    ResponseCreated
+    | ResponseInProgress
+    | OutputItemAdded
+    | ContentPartAdded
+    | OutputTextDelta
+    | OutputTextDone
+    | ReasoningTextDelta
+    | ReasoningTextDone
+    | ContentPartDone
+    | FunctionCallArgumentsDelta
+    | FunctionCallArgumentsDone
+    | OutputItemDone
+    | ResponseCompleted
+    | ResponseIncomplete
+    | StreamError
+    | ResponseFailed
+)
 
 
 def named(event: Event) -> bytes:

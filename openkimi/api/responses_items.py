@@ -30,11 +30,11 @@ class OpenItem(ABC):
 
     def begin(self) -> Iterator[events.Event]:
         """Tell that the item begins."""
-        yield self._event(events.ItemAdded, item=self.item("in_progress"))
+        yield self._event(events.OutputItemAdded, item=self.item("in_progress"))
 
     def end(self, status: wire.ItemStatus) -> Iterator[events.Event]:
         """Tell that the item is whole, or all there will be."""
-        yield self._event(events.ItemDone, item=self.item(status))
+        yield self._event(events.OutputItemDone, item=self.item(status))
 
     def _event(self, kind: type[E], **fields: Any) -> E:
         return kind(sequence_number=next(self._numbers), output_index=self._index, **fields)
@@ -63,12 +63,12 @@ class OpenText(OpenItem):
     def begin(self) -> Iterator[events.Event]:
         """Tell that the item and its part begin."""
         yield from super().begin()
-        yield self._event(events.PartAdded, item_id=self.id, part=self.part())
+        yield self._event(events.ContentPartAdded, item_id=self.id, part=self.part())
 
     def end(self, status: wire.ItemStatus) -> Iterator[events.Event]:
         """Tell that the text, its part and the item are whole."""
         yield self.done()
-        yield self._event(events.PartDone, item_id=self.id, part=self.part())
+        yield self._event(events.ContentPartDone, item_id=self.id, part=self.part())
         yield from super().end(status)
 
 
@@ -85,7 +85,7 @@ class OpenMessage(OpenText):
         """Take a piece of the text."""
         self._texts.append(text)
         self._logprobs.extend(logprobs)
-        return self._event(events.TextDelta, item_id=self.id, delta=text, logprobs=list(logprobs))
+        return self._event(events.OutputTextDelta, item_id=self.id, delta=text, logprobs=list(logprobs))
 
     def part(self) -> wire.OutputText:
         """Return the text as it stands."""
@@ -98,7 +98,9 @@ class OpenMessage(OpenText):
 
     def done(self) -> events.Event:
         """Tell that the text is whole."""
-        return self._event(events.TextDone, item_id=self.id, text=self.text, logprobs=list(self._logprobs))
+        return self._event(
+            events.OutputTextDone, item_id=self.id, text=self.text, logprobs=list(self._logprobs)
+        )
 
 
 class OpenReasoning(OpenText):
@@ -109,7 +111,7 @@ class OpenReasoning(OpenText):
     def add(self, text: str) -> events.Event:
         """Take a piece of the text."""
         self._texts.append(text)
-        return self._event(events.ReasoningDelta, item_id=self.id, delta=text)
+        return self._event(events.ReasoningTextDelta, item_id=self.id, delta=text)
 
     def part(self) -> wire.ReasoningText:
         """Return the text as it stands."""
@@ -122,7 +124,7 @@ class OpenReasoning(OpenText):
 
     def done(self) -> events.Event:
         """Tell that the text is whole."""
-        return self._event(events.ReasoningDone, item_id=self.id, text=self.text)
+        return self._event(events.ReasoningTextDone, item_id=self.id, text=self.text)
 
 
 class OpenCall(OpenItem):
@@ -142,7 +144,7 @@ class OpenCall(OpenItem):
     def add(self, arguments: str) -> events.Event:
         """Take a piece of the arguments."""
         self._arguments.append(arguments)
-        return self._event(events.ArgumentsDelta, item_id=self.id, delta=arguments)
+        return self._event(events.FunctionCallArgumentsDelta, item_id=self.id, delta=arguments)
 
     def item(self, status: wire.ItemStatus) -> wire.FunctionCallItem:
         """Return the call."""
@@ -157,5 +159,5 @@ class OpenCall(OpenItem):
     def end(self, status: wire.ItemStatus) -> Iterator[events.Event]:
         """Tell that the arguments and the call are whole."""
         arguments = "".join(self._arguments)
-        yield self._event(events.ArgumentsDone, item_id=self.id, arguments=arguments)
+        yield self._event(events.FunctionCallArgumentsDone, item_id=self.id, arguments=arguments)
         yield from super().end(status)

@@ -29,7 +29,7 @@ class ResponseWriter:
 
     def begin(self) -> Iterator[bytes]:
         """Write that the response was created and is in progress."""
-        for kind in (events.Created, events.InProgress):
+        for kind in (events.ResponseCreated, events.ResponseInProgress):
             yield events.named(kind(sequence_number=next(self._numbers), response=self._response))
 
     def write(self, event: Event) -> Iterator[bytes]:
@@ -44,14 +44,14 @@ class ResponseWriter:
         """Write the end of the last item and of the response."""
         yield from map(events.named, self._output.end())
         response = ended(self._response, self._output)
-        kind = events.Completed if response.status == "completed" else events.Incomplete
+        kind = events.ResponseCompleted if response.status == "completed" else events.ResponseIncomplete
         yield events.named(kind(sequence_number=next(self._numbers), response=response))
 
     def fail(self, error: ErrorDetail) -> Iterator[bytes]:
         """Write the error, then the response with what came of it."""
         error = in_own_terms(error)
         yield events.named(
-            events.Error(
+            events.StreamError(
                 sequence_number=next(self._numbers),
                 code=error.code,
                 message=error.message,
@@ -60,4 +60,4 @@ class ResponseWriter:
             )
         )
         response = failed(self._response, self._output, error)
-        yield events.named(events.Failed(sequence_number=next(self._numbers), response=response))
+        yield events.named(events.ResponseFailed(sequence_number=next(self._numbers), response=response))
