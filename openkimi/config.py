@@ -15,9 +15,11 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
+from openkimi.access import check_server
 from openkimi.contracts import Backend, ContextSampler, Embedder, Processor, Retriever, Synthesizer
+from openkimi.environment import with_environment
 from openkimi.errors import ConfigError
-from openkimi.options import FromEnvironment, convert_options
+from openkimi.options import convert_options
 from openkimi.plugins import SECTIONS, Plugins, load_plugins
 from openkimi.providers import Provider, Role
 from openkimi.sections import (
@@ -27,12 +29,9 @@ from openkimi.sections import (
     RagSection,
     Section,
     ServerSection,
-    parse_size,
 )
 
 T = TypeVar("T")
-
-_DEEPEST = 50
 
 DEFAULT_KINDS: dict[str, str] = {"llm": "dummy", "embedder": "use", "processor": "entropy", "rag": "lancedb"}
 
@@ -114,12 +113,12 @@ def build_config(
     Raises:
         ConfigError: names the place of the first thing that is wrong, and what to do.
     """
-    values = _with_environment(dict(raw), os.environ if environ is None else environ, "")
+    values = with_environment(dict(raw), os.environ if environ is None else environ)
     if not isinstance(values, dict):
         raise ConfigError("the config must be a JSON object, not a value from the environment")
     values = _inherited(values)
     core = convert_options(values, RawConfig, where="")
-    parse_size(core.server.max_body_size, where="server.max_body_size")
+    check_server(core.server)
     found = load_plugins(core.plugins.load, core.plugins.block, plugins)
     backend, llm = _choose(found, "backend", core.llm, LlmSection)
     retriever, rag = _choose(found, "retriever", core.rag, RagSection)
@@ -193,24 +192,6 @@ def _inherited(values: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError("rag.embedding_model: an alias of embedder.type; give one of the two, not both")
     rest = {key: value for key, value in rag.items() if key != "embedding_model"}
     return {**values, "rag": rest, "embedder": {"type": rag["embedding_model"]}}
-
-
-def _with_environment(value: Any, environ: Mapping[str, str], where: str) -> Any:
-    """Replace each ``{"$env": "NAME"}`` by the variable's value."""
-    if isinstance(value, list):
-        return [_with_environment(item, environ, f"{where}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if not isinstance(value, Mapping):
-        return value
-    if where.count(".") + where.count("[") > _DEEPEST:
-        raise ConfigError(f"{where.lstrip('.')[:80]}…: nested too deeply")
-    if set(value) != {"$env"}:
-        return {key: _with_environment(item, environ, f"{where}.{key}") for key, item in value.items()}
-    name = value["$env"]
-    if not isinstance(name, str) or name not in environ:
-        raise ConfigError(f"{where.lstrip('.')}: the environment variable {name} is not set")
-    return FromEnvironment(environ[name])
 
 
 def _position(data: bytes, message: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from openkimi.api_keys import ApiKey
 from openkimi.errors import ConfigError
 from openkimi.secrets import Secret
 
@@ -47,11 +48,9 @@ def convert_options(raw: Mapping[str, Any], struct: type[S], *, where: str) -> S
 
 
 def decode_secret(target: type, value: Any) -> Any:
-    """Decode the one type that msgspec does not know; the ``dec_hook`` of every config Struct."""
-    if target is Secret:
-        if isinstance(value, str):
-            return Secret(value)
-        raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+    """Decode the types that msgspec does not know; the ``dec_hook`` of every config Struct."""
+    if target is Secret or target is ApiKey:
+        return target.of(value)
     raise NotImplementedError(target)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from openkimi.api_keys import ApiKey, KeyEntry
 from openkimi.config import DEFAULT_KINDS, RawConfig
 from openkimi.plugins import SECTIONS, Plugins
 from openkimi.providers import Provider, Role
@@ -78,4 +79,6 @@ def _inline(value: Any, definitions: dict[str, Any]) -> Any:
 def _hook(kind: type) -> dict[str, Any]:
     if kind is Secret:
         return _SECRET
+    if kind is ApiKey:
+        return {"anyOf": [_SECRET, _object(KeyEntry)]}
     raise NotImplementedError(kind)

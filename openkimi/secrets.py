@@ -11,6 +11,17 @@ class Secret:
     def __init__(self, value: str) -> None:
         self._value = value
 
+    @classmethod
+    def of(cls, value: object) -> Secret:
+        """Take a value of the config.
+
+        Raises:
+            ValueError: it is no string.
+        """
+        if isinstance(value, str):
+            return cls(value)
+        raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+
     def reveal(self) -> str:
         """Return the value itself."""
         return self._value

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from openkimi.api_keys import ApiKey, RateLimit
 from openkimi.errors import ConfigError
 from openkimi.secrets import Secret
 
@@ -57,14 +58,57 @@ class MprSection(Section, frozen=True, kw_only=True):
     early_stop: Annotated[bool, msgspec.Meta(description="Reserved: stop once enough agree.")] = True
 
 
+class TlsSection(Section, frozen=True, kw_only=True):
+    """What the gateway shows for HTTPS: PEM files."""
+
+    certificate: Annotated[
+        str, msgspec.Meta(description="The certificate, and those between it and its root.")
+    ]
+    key: Annotated[str, msgspec.Meta(description="The certificate's private key.")]
+    key_password: Annotated[
+        Secret | None, msgspec.Meta(description="What the private key is encrypted with.")
+    ] = None
+
+
 class ServerSection(Section, frozen=True, kw_only=True):
-    """Where and how the gateway listens."""
+    """Where and how the gateway listens, and who may come in."""
 
     host: Annotated[str, msgspec.Meta(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535, description="The port; 0 takes a free one.")] = 8000
     api_keys: Annotated[
-        tuple[Secret, ...],
+        tuple[ApiKey, ...],
         msgspec.Meta(description='Keys that may call /v1, best as {"$env": "NAME"}; none: anyone may.'),
+    ] = ()
+    api_keys_file: Annotated[
+        str | None,
+        msgspec.Meta(description="A JSON file with more of them, read again when it changes."),
+    ] = None
+    rate_limit: Annotated[
+        RateLimit | None,
+        msgspec.Meta(description="How much a key, or without keys an address, may ask for; null: any."),
+    ] = None
+    rate_limit_store: Annotated[
+        Secret | None,
+        msgspec.Meta(
+            description="Where several gateways count together: redis://… or valkey://…; null: apart."
+        ),
+    ] = None
+    allowed_ips: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Addresses and networks that may connect, like 10.0.0.0/8; none: all."),
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Host names that it answers to, like *.example.com; none: all."),
+    ] = ()
+    cors_origins: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Web pages that may call it, like https://app.example.com, or *."),
+    ] = ()
+    tls: Annotated[TlsSection | None, msgspec.Meta(description="Serve HTTPS with these PEM files.")] = None
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."),
     ] = ()
     max_body_size: Annotated[
         int | str, msgspec.Meta(description="The largest request body, in bytes or like 64MiB.")
@@ -77,6 +121,11 @@ class ServerSection(Section, frozen=True, kw_only=True):
         Annotated[float, msgspec.Meta(gt=0)] | None,
         msgspec.Meta(description="Seconds a request may take, its wait included; null: any time."),
     ] = 600.0
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether callers have to show a key; an empty file of keys lets nobody in."""
+        return bool(self.api_keys) or self.api_keys_file is not None
 
     @property
     def max_body_bytes(self) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+from functools import cached_property
 from typing import Any
 
 import msgspec
+import structlog
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotAuthorizedException
 
+from openkimi.api_keys import ApiKey, RateLimit, digest_of
 from openkimi.documents import ANONYMOUS
-from openkimi.sections import ServerSection
+from openkimi.engine import KimiEngine
+from openkimi.key_file import KeyFile
+
+log = structlog.get_logger()
 
 _STATE = "openkimi_caller"
 
@@ -19,33 +24,57 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who sent a request: its ``tenant`` is the name of its key."""
+    """Who sent a request: its ``tenant`` is the name of its key.
+
+    ``rate_limit`` is what its key has of its own, None where the server's holds.
+    """
 
     tenant: str = ANONYMOUS
+    rate_limit: RateLimit | None = None
 
 
-def authenticate(connection: Connection, server: ServerSection) -> None:
-    """Let a connection pass that shows one of the keys, or every one where there are none.
+class KeyRing:
+    """The keys of an engine's config, read when the first request comes."""
 
-    Raises:
-        NotAuthorizedException: it shows none or a wrong one.
-    """
-    if not server.api_keys:
-        return
-    shown = connection.headers.get("x-api-key") or _bearer(connection.headers.get("authorization", ""))
-    if not shown:
-        raise NotAuthorizedException("an API key is needed: send 'Authorization: Bearer <key>'")
-    sent = shown.encode("latin-1", "replace")  # the bytes as they came: headers are decoded as Latin-1
-    matches = [
-        key for key in server.api_keys if hmac.compare_digest(_digest(sent), _digest(key.reveal().encode()))
-    ]
-    if not matches:
-        raise NotAuthorizedException("this API key is not known here")
-    connection.scope["state"][_STATE] = Caller(tenant=f"key-{_digest(sent).hex()[:12]}")
+    def __init__(self, engine: KimiEngine) -> None:
+        self._engine = engine
+
+    def authenticate(self, connection: Connection) -> None:
+        """Let a connection pass that shows one of the keys, or every one where none is needed.
+
+        Raises:
+            NotAuthorizedException: it shows none or a wrong one.
+        """
+        if not self._engine.config.server.needs_key:
+            return
+        shown = connection.headers.get("x-api-key") or _bearer(connection.headers.get("authorization", ""))
+        if not shown:
+            raise NotAuthorizedException("an API key is needed: send 'Authorization: Bearer <key>'")
+        key = self._find(shown.encode("latin-1", "replace"))  # the bytes as they came: headers are Latin-1
+        if key is None:
+            raise NotAuthorizedException("this API key is not known here")
+        connection.scope["state"][_STATE] = Caller(tenant=key.name, rate_limit=key.rate_limit)
+
+    def _find(self, sent: bytes) -> ApiKey | None:
+        """Compare with every key, so that the time taken tells nothing of which one it is."""
+        digest, found = digest_of(sent), None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        return found
+
+    @property
+    def _keys(self) -> tuple[ApiKey, ...]:
+        return self._file.keys() if self._file else self._engine.config.server.api_keys
+
+    @cached_property
+    def _file(self) -> KeyFile | None:
+        server = self._engine.config.server
+        return KeyFile(server.api_keys_file, server.api_keys) if server.api_keys_file is not None else None
 
 
 def caller_of(connection: Connection) -> Caller:
-    """Return who sent a request that :func:`authenticate` let pass."""
+    """Return who sent a request that :meth:`KeyRing.authenticate` let pass."""
     caller = connection.scope["state"].get(_STATE)
     return caller if isinstance(caller, Caller) else Caller()
 
@@ -53,7 +82,3 @@ def caller_of(connection: Connection) -> Caller:
 def _bearer(header: str) -> str:
     scheme, _, key = header.partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()

@@ -74,7 +74,8 @@ def failure_of(error: BaseException) -> Failure:
         param, code = getattr(error, "param", None), getattr(error, "code", None)
         return _failure(status, error.message, param, code, getattr(error, "retry_after", None))
     if isinstance(error, HTTPException):
-        failure = _failure(error.status_code, error.detail, None, None, None)
+        code, retry_after = getattr(error, "code", None), getattr(error, "retry_after", None)
+        failure = _failure(error.status_code, error.detail, None, code, retry_after)
         return msgspec.structs.replace(failure, headers=dict(error.headers or {}))
     return _failure(500, "the gateway failed; its log has the details", None, None, None)
 

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Request, Response
 
-from openkimi.api.auth import caller_of
+from openkimi.api.auth import KeyRing, caller_of
 from openkimi.api.body import read_json
 from openkimi.api.connection import EventStreamResponse, while_connected
 from openkimi.api.deadline import Deadline
+from openkimi.api.limits import Limits
 from openkimi.api.sse import EventStream, Writer
 from openkimi.engine import KimiEngine
 from openkimi.gathering import Answer
@@ -30,6 +31,8 @@ class Gateway:
 
     def __init__(self, engine: KimiEngine) -> None:
         self.engine = engine
+        self.keys = KeyRing(engine)
+        self.limits = Limits(engine)
 
     async def read(self, request: HttpRequest, kind: type[T]) -> T:
         """Read the JSON body of a request.
@@ -52,12 +55,14 @@ class Gateway:
         self, request: HttpRequest, events: AsyncGenerator[Event, None], answer: Answer
     ) -> Answer:
         """Gather events into an answer, for as long as the client stays and the deadline allows."""
+        events = self.limits.metered(request, events)
         return await while_connected(request, self._gather(events, answer))
 
     async def stream_events(
         self, request: HttpRequest, events: AsyncGenerator[Event, None], writer: Writer
     ) -> Response[Any]:
         """Write events as server-sent ones; what fails before they start is raised."""
+        events = self.limits.metered(request, events)
         stream = EventStream(events, writer, deadline=Deadline(self.engine.config.server.request_timeout))
         await while_connected(request, stream.start())
         return EventStreamResponse(stream)

@@ -11,6 +11,8 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from openkimi.api.limits import limit_headers
+
 log = structlog.get_logger()
 
 _ACCEPTED = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
@@ -34,7 +36,8 @@ class RequestIdMiddleware(ASGIMiddleware):
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                own = ((b"x-request-id", request_id.encode()), *limit_headers(scope["state"]))
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

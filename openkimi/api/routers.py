@@ -5,9 +5,11 @@ from __future__ import annotations
 from litestar import Router
 from litestar.handlers.base import BaseRouteHandler
 
-from openkimi.api.auth import Connection, authenticate
+from openkimi.api.auth import Connection
 from openkimi.api.chat import chat_routes
+from openkimi.api.completions import completion_routes
 from openkimi.api.documents import document_routes
+from openkimi.api.embeddings import embedding_routes
 from openkimi.api.errors import handle
 from openkimi.api.gateway import Gateway
 from openkimi.api.health import health_routes
@@ -15,6 +17,7 @@ from openkimi.api.loading import refuse_while_loading
 from openkimi.api.models import model_routes
 from openkimi.api.request_id import RequestIdMiddleware
 from openkimi.api.responses import responses_routes
+from openkimi.api.tokenize import tokenize_routes
 from openkimi.engine import KimiEngine
 
 
@@ -24,16 +27,24 @@ def create_chat_router(engine: KimiEngine) -> Router:
     The engine opens on the first request, or with the application when ``engine.lifespan`` is among its
     ``lifespan``. The router answers errors in OpenAI's shape and takes bodies up to ``max_body_size``.
     """
-    gateway = Gateway(engine)
+    return chat_router(Gateway(engine))
 
-    def guard(connection: Connection, handler: BaseRouteHandler) -> None:
-        authenticate(connection, engine.config.server)
+
+def chat_router(gateway: Gateway) -> Router:
+    """Return the routes under ``/v1`` over a gateway, whose keys and limits they heed."""
+
+    async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+        gateway.keys.authenticate(connection)
         refuse_while_loading(connection)
+        await gateway.limits.admit(connection)
 
     return Router(
         path="/",
         route_handlers=[
             *chat_routes(gateway),
+            *completion_routes(gateway),
+            *embedding_routes(gateway),
+            *tokenize_routes(gateway),
             *responses_routes(gateway),
             *model_routes(gateway),
             *document_routes(gateway),

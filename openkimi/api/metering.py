@@ -1,0 +1,60 @@
+"""Counts the tokens of an answer while it passes, also of one that ends early."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+
+from openkimi.gathering import usage_of_choice
+from openkimi.messages import Delta, Usage
+from openkimi.pipeline import Event
+from openkimi.receipt import Receipt
+
+
+class Meter:
+    """The tokens of an answer, as far as it came.
+
+    A choice that ended tells them. Of one that did not, each piece counts as a token, and its prompt counts
+    too: who leaves before the end has used the model all the same.
+    """
+
+    def __init__(self) -> None:
+        self._prompt = 0
+        self._pieces: Counter[int] = Counter()
+        self._usage: dict[int, Usage] = {}
+
+    def add(self, event: Event) -> None:
+        """Take one more event."""
+        if isinstance(event, Receipt):
+            self._prompt = event.prompt_tokens
+        elif event.usage is not None:
+            known = self._usage.get(event.index, Usage())
+            self._usage[event.index] = known + usage_of_choice(event.usage, event.index)
+        elif isinstance(event, Delta) and (event.content or event.reasoning or event.tool_calls):
+            self._pieces[event.index] += 1
+
+    @property
+    def tokens(self) -> int:
+        """All tokens so far, read and written."""
+        told = sum(usage.prompt_tokens + usage.completion_tokens for usage in self._usage.values())
+        untold = sum(pieces for index, pieces in self._pieces.items() if index not in self._usage)
+        return told + untold + (0 if self._usage else self._prompt)
+
+
+async def metered(
+    events: AsyncGenerator[Event, None], charge: Callable[[int], Awaitable[None]]
+) -> AsyncGenerator[Event, None]:
+    """Pass events on and charge for their tokens at the end, whichever way it comes; a failure is free."""
+    meter = Meter()
+    try:
+        async with aclosing(events):
+            async for event in events:
+                meter.add(event)
+                yield event
+    except Exception:
+        meter = Meter()
+        raise
+    finally:
+        if meter.tokens:
+            await charge(meter.tokens)
