@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -67,7 +68,8 @@ def main(
         if reload:
             _serve_reloading(settings, listener)
         else:
-            asyncio.run(_serve(engine, listener))
+            with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+                runner.run(_serve(engine, listener))
     except OpenKimiError as error:
         click.echo(f"openkimi: {error.message}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
@@ -95,6 +97,15 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
     listener.set_inheritable(True)
     return listener
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Take uvloop where it is installed (it is not to be had on Windows), or else Python's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def reloadable_app() -> Any:
