@@ -5,6 +5,7 @@ Every event and every comment is one write that ends with a blank line.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
@@ -65,9 +66,11 @@ class EventStream:
         Raises:
             Exception: what went wrong before the first delta.
         """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + FIRST_SECONDS
         try:
-            while not any(isinstance(event, Delta) for event in self._early):
-                event = await self._pump.next(FIRST_SECONDS)
+            while not self._deadline.began:
+                event = await self._pump.next(until - loop.time())
                 if event is None:
                     return
                 self._deadline.began = isinstance(event, Delta)
@@ -95,6 +98,8 @@ class EventStream:
     async def _write(self) -> AsyncIterator[bytes]:
         for line in self._writer.begin():
             yield line
+        if not self._deadline.began:
+            yield _COMMENT
         try:
             while True:
                 event = await self._next()
