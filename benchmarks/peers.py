@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,7 +37,7 @@ class Absent(Exception):
 
 
 @asynccontextmanager
-async def process(*command: str, log: Path, cpus: set[int], **environ: str) -> AsyncIterator[int]:
+async def process(*command: str, log: Path, cpus: set[int], **environ: str) -> AsyncIterator[Process]:
     """Run a program and stop it at the end, by its process id."""
     with log.open("wb") as output:
         running = await asyncio.create_subprocess_exec(
@@ -44,7 +45,7 @@ async def process(*command: str, log: Path, cpus: set[int], **environ: str) -> A
         )
     pin(running.pid, cpus)
     try:
-        yield running.pid
+        yield running
     finally:
         if running.returncode is None:
             running.terminate()
@@ -72,18 +73,18 @@ async def upstream(folder: Path, cpus: set[int]) -> AsyncIterator[Target]:
 
 @asynccontextmanager
 async def openkimi(api_url: str, folder: Path, cpus: set[int]) -> AsyncIterator[Target]:
-    port, config = free_port(), folder / "config.json"
+    log, port, config = folder / "openkimi.log", free_port(), folder / "config.json"
     llm = {"type": "api", "api_url": api_url, "model_name": "fake", "api_key": "sk-benchmark"}
     config.write_text(json.dumps({"llm": llm, "rag": {"path": str(folder / "lancedb")}}))
     command = (sys.executable, "-m", "openkimi.api.server", "--config", str(config), "--port", str(port))
-    async with process(*command, log=folder / "openkimi.log", cpus=cpus) as pid:
-        await ready(f"http://127.0.0.1:{port}/health")
-        yield Target(name="openkimi", url=f"http://127.0.0.1:{port}/v1", pid=pid)
+    async with process(*command, log=log, cpus=cpus) as running:
+        await ready(f"http://127.0.0.1:{port}/health", running, log)
+        yield Target(name="openkimi", url=f"http://127.0.0.1:{port}/v1", pid=running.pid)
 
 
 @asynccontextmanager
 async def litellm(api_url: str, folder: Path, cpus: set[int]) -> AsyncIterator[Target]:
-    home, port = CACHE / "litellm", free_port()
+    log, home, port = folder / "litellm.log", CACHE / "litellm", free_port()
     if not (home / "bin/litellm").exists():
         await install(sys.executable, "-m", "venv", str(home))
         await install(str(home / "bin/pip"), "install", "-q", "litellm[proxy]")
@@ -93,13 +94,13 @@ async def litellm(api_url: str, folder: Path, cpus: set[int]) -> AsyncIterator[T
     async with process(
         *(str(home / "bin/litellm"), "--config", str(config), "--port", str(port)),
         *("--host", "127.0.0.1", "--telemetry", "False"),
-        log=folder / "litellm.log",
+        log=log,
         cpus=cpus,
         LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY="true",
         LITELLM_LOCAL_MODEL_COST_MAP="true",
-    ) as pid:
-        await ready(f"http://127.0.0.1:{port}/health/liveliness")
-        yield Target(name="litellm", url=f"http://127.0.0.1:{port}/v1", pid=pid)
+    ) as running:
+        await ready(f"http://127.0.0.1:{port}/health/liveliness", running, log)
+        yield Target(name="litellm", url=f"http://127.0.0.1:{port}/v1", pid=running.pid)
 
 
 @asynccontextmanager
@@ -107,16 +108,16 @@ async def portkey(api_url: str, folder: Path, cpus: set[int]) -> AsyncIterator[T
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise Absent("Node.js is not installed")
-    home, port = CACHE / "portkey", free_port()
+    log, home, port = folder / "portkey.log", CACHE / "portkey", free_port()
     server = home / "node_modules/@portkey-ai/gateway/build/start-server.js"
     if not server.exists():
         home.mkdir(parents=True, exist_ok=True)
         await install(npm, "install", "--prefix", str(home), "--silent", "@portkey-ai/gateway")
     headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": api_url}
     command = (node, str(server), "--headless", f"--port={port}")
-    async with process(*command, log=folder / "portkey.log", cpus=cpus, NODE_ENV="production") as pid:
-        await ready(f"http://127.0.0.1:{port}/")
-        yield Target(name="portkey", url=f"http://127.0.0.1:{port}/v1", pid=pid, headers=headers)
+    async with process(*command, log=log, cpus=cpus, NODE_ENV="production") as running:
+        await ready(f"http://127.0.0.1:{port}/", running, log)
+        yield Target(name="portkey", url=f"http://127.0.0.1:{port}/v1", pid=running.pid, headers=headers)
 
 
 async def install(*command: str) -> None:
@@ -126,10 +127,16 @@ async def install(*command: str) -> None:
         raise Absent(f"'{' '.join(command)}' failed")
 
 
-async def ready(url: str) -> None:
-    """Wait until a server answers 200."""
+async def ready(url: str, running: Process, log: Path) -> None:
+    """Wait until a server answers 200.
+
+    Raises:
+        Absent: it ended, or takes too long.
+    """
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
+        if running.returncode is not None:
+            raise Absent(f"it ended with {running.returncode}: {log.read_text('utf-8', 'replace')[-500:]}")
         if await asyncio.to_thread(_answers, url):
             return
         await asyncio.sleep(0.2)
