@@ -43,8 +43,8 @@ class ScriptedBackend(Backend):
     - ``logprobs``: made up from the token and its place, in (-1, 0]; the chosen token is the likeliest of
       its ``top_logprobs`` alternatives;
     - ``response_format``: ``{"answer": …}``, or the smallest value that fits the schema;
-    - ``tools``: the scripted calls, unless the last message is a tool's; where a call is required, a call
-      whose arguments are the smallest that fit.
+    - ``tools``: the scripted calls of those offered, unless the last message is a tool's; where a call is
+      required, a call whose arguments are the smallest that fit.
 
     ``requests`` are the last 256 requests. ``active`` generations run now, at most ``peak`` ran at once;
     each ends as ``finished``, ``failed`` or ``cancelled`` (its consumer left).

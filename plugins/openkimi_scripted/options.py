@@ -42,7 +42,7 @@ class ScriptedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     echo: Annotated[bool, Meta(description="Answer with the rendered prompt.")] = False
     tool_calls: Annotated[
         tuple[ScriptedToolCall, ...],
-        Meta(description="Calls to answer with where tools are offered and the last message is no tool's."),
+        Meta(description="Calls to answer with, of tools offered, where the last message is no tool's."),
     ] = ()
     chunk_size: Annotated[
         int,

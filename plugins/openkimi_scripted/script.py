@@ -66,15 +66,14 @@ def _text(request: GenerateRequest, options: ScriptedOptions, prompt: str) -> st
 
 
 def _calls(request: GenerateRequest, options: ScriptedOptions, prompt: str) -> tuple[ToolCall, ...]:
-    """Call what the options say; where they say nothing but a call is required, call that tool."""
+    """Call the scripted ones of the tools offered; where there are none but a call is required, call one."""
     choice = request.tool_choice
     forced = choice.mode in ("required", "named")
     answered = bool(request.messages) and request.messages[-1].role == "tool"
     if not request.tools or choice.mode == "none" or (answered and not forced):
         return ()
-    scripted = [
-        (call.name, call.arguments) for call in options.tool_calls if choice.name in (None, call.name)
-    ]
+    offered = {choice.name} if choice.name else {tool.name for tool in request.tools}
+    scripted = [(call.name, call.arguments) for call in options.tool_calls if call.name in offered]
     if forced and not scripted:
         tool = next((tool for tool in request.tools if tool.name == choice.name), request.tools[0])
         scripted = [(tool.name, minimal_instance(tool.parameters or {"type": "object"}))]

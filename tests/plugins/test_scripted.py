@@ -311,6 +311,20 @@ def test_minimal_instance_ends_on_recursive_schemas() -> None:
     assert isinstance(minimal_instance(schema), dict)
 
 
+async def test_only_offered_tools_are_called() -> None:
+    """Of the scripted calls those are made whose tools a request offers; a named one only by its name."""
+    scripted = backend(tool_calls=(ScriptedToolCall(name="clock"), ScriptedToolCall(name="unheard_of")))
+
+    offered = await collect(scripted, ask(tools=(WEATHER, CLOCK)))
+    other = await collect(scripted, ask(tools=(WEATHER,)))
+    weather = ToolChoice(mode="named", name="weather")
+    named = await collect(scripted, ask(tools=(WEATHER, CLOCK), tool_choice=weather))
+
+    assert [name for name, _ in calls(offered)] == ["clock"]
+    assert calls(other) == []
+    assert [name for name, _ in calls(named)] == ["weather"]
+
+
 async def test_scripted_tool_calls() -> None:
     """The scripted calls are made where tools are offered, and not once their result is there."""
     scripted = backend(
