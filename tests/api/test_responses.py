@@ -339,7 +339,7 @@ async def test_the_format_of_the_text_is_kept(gateway: Any, wanted: Any, text: s
         {"prompt_cache_retention": "24h", "context_management": [{"type": "compaction"}]},
         {"moderation": {"model": "x"}, "unknown": {"at": "all"}},
     ],
-    ids=lambda hints: "-".join(hints),
+    ids="-".join,
 )
 async def test_hints_are_accepted(gateway: Any, hints: Any) -> None:
     """What changes no answer, and fields nobody knows, are no errors."""
