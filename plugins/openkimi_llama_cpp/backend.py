@@ -15,6 +15,7 @@ from openkimi_llama_cpp.grammar import grammar_for
 from openkimi_llama_cpp.model import Model
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.template import ChatTemplate
+from openkimi_llama_cpp.vocabulary import Infill
 
 T = TypeVar("T")
 TEXTS_AT_ONCE = 256
@@ -55,6 +56,8 @@ class LlamaCppBackend(Backend):
 
     def __init__(self, model: Model, options: LlamaCppOptions, worker: ThreadPoolExecutor) -> None:
         self.parameters = model.parameters
+        if model.vocabulary.infill is not None:
+            self.features = self.features | {"suffix"}
         self._model = model
         self._options = options
         self._worker = worker
@@ -155,12 +158,20 @@ class LlamaCppBackend(Backend):
     def _prepare(self, request: GenerateRequest) -> Prompt:
         return Prompt(
             tokens=self._encode(request),
-            stop=(*request.stop, *self._template.stop),
+            stop=(*request.stop, *(() if self._infill(request) else self._template.stop)),
             grammar=grammar_for(request.response_format),
         )
 
     def _encode(self, request: GenerateRequest) -> list[int]:
-        return self._model.vocabulary.encode(self._template.render(request.messages))
+        if (infill := self._infill(request)) is not None:
+            prefix = "\n\n".join(message.text for message in request.messages)
+            pieces = infill.between(prefix, request.suffix or "")
+        else:
+            pieces = self._template.render(request.messages)
+        return self._model.vocabulary.encode(pieces)
+
+    def _infill(self, request: GenerateRequest) -> Infill | None:
+        return None if request.suffix is None else self._model.vocabulary.infill
 
     async def _beside(self, function: Callable[[Any], T], argument: Any) -> T:
         """Call a function in a thread that does not wait for a running answer."""

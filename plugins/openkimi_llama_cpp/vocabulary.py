@@ -25,6 +25,24 @@ class Marker(NamedTuple):
     rstrip: bool
 
 
+class Infill(NamedTuple):
+    """The markers of a model that was taught to fill in text (Bavarian et al., arXiv 2207.14255)."""
+
+    prefix: str
+    suffix: str
+    middle: str
+
+    def between(self, prefix: str, suffix: str) -> list[Piece]:
+        """Render a prompt for what stands between two texts."""
+        return [
+            Piece(self.prefix, from_template=True),
+            Piece(prefix, from_template=False),
+            Piece(self.suffix, from_template=True),
+            Piece(suffix, from_template=False),
+            Piece(self.middle, from_template=True),
+        ]
+
+
 class Vocabulary:
     """The vocabulary of a loaded model; it never changes, so every thread may use it at once."""
 
@@ -36,6 +54,7 @@ class Vocabulary:
         self.bos: int = library.llama_vocab_bos(self.handle)
         self.bos_text = self._text(self.bos)
         self.eos_text = self._text(library.llama_vocab_eos(self.handle))
+        self.infill = self._read_infill()
         self._add_bos = self.bos >= 0 and library.llama_vocab_get_add_bos(self.handle)
         self._markers = self._read_markers(template)
         self._pattern = _any_of(self._markers)
@@ -119,6 +138,12 @@ class Vocabulary:
     def _text(self, id: int) -> str:
         text: bytes = self._library.llama_vocab_get_text(self.handle, id) if id >= 0 else b""
         return text.decode("utf-8", "replace")
+
+    def _read_infill(self) -> Infill | None:
+        library = self._library
+        names = (library.llama_vocab_fim_pre, library.llama_vocab_fim_suf, library.llama_vocab_fim_mid)
+        ids = [name(self.handle) for name in names]
+        return None if min(ids) < 0 else Infill(*map(self._text, ids))
 
     def _read_markers(self, template: str) -> dict[str, Marker]:
         library, markers = self._library, {}
