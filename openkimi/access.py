@@ -39,6 +39,14 @@ def check_server(server: ServerSection) -> None:
     refuse_twice((*server.api_keys, *from_file), where="server.api_keys")
 
 
+def weak_keys(server: ServerSection) -> list[str]:
+    """Name the places of keys that can be guessed; of a hash nobody can tell."""
+    sources = {"server.api_keys": server.api_keys}
+    if server.api_keys_file is not None:
+        sources[server.api_keys_file] = read_key_file(server.api_keys_file)
+    return [f"{source}[{at}]" for source, keys in sources.items() for at, key in enumerate(keys) if key.short]
+
+
 def networks(texts: tuple[str, ...], *, where: str) -> tuple[Network, ...]:
     """Read addresses and networks; an address is a network of one.
 

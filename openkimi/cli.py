@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import msgspec
 
 import openkimi
 from openkimi import hookspecs
+from openkimi.access import weak_keys
+from openkimi.api_keys import SHORTEST, ApiKey, digest_of
 from openkimi.config import build_config, read_config
+from openkimi.documents import ANONYMOUS
 from openkimi.errors import ConfigError, OpenKimiError
 from openkimi.options import convert_options
 from openkimi.plugins import HOOKS, SECTIONS, Plugins, load_plugins
@@ -74,6 +78,12 @@ def check(config: str) -> None:
     preload_paths(checked.preload)
     chosen = (checked.backend, checked.embedder, checked.processor, checked.retriever)
     kinds = ", ".join(f"{SECTIONS[each.role]} = {each.provider.kind}" for each in chosen)
+    if checked.server.tls is not None:
+        from openkimi.api.tls import tls_context
+
+        tls_context(checked.server.tls)
+    for place in weak_keys(checked.server):
+        click.echo(f"openkimi: {place}: less than {SHORTEST} characters: such a key can be guessed", err=True)
     click.echo(f"{config}: good ({kinds})")
 
 
@@ -91,6 +101,26 @@ def schema(output: str | None, config: str | None) -> None:
             Path(output).write_text(text, "utf-8")
         except OSError as error:
             raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+@main.group()
+def keys() -> None:
+    """Make API keys."""
+
+
+@keys.command()
+@click.argument("name", metavar="NAME")
+def new(name: str) -> None:
+    """Print a new key for NAME, which is shown only now, and its entry for server.api_keys."""
+    key = f"sk-{secrets.token_urlsafe(32)}"
+    entry = {"name": name, "sha256": digest_of(key.encode()).hex()}
+    try:
+        ApiKey.of(entry)
+    except ValueError as error:
+        expected = f"letters, digits and _ . - @, and not '{ANONYMOUS}'"
+        raise click.BadParameter(f"expected {expected}, got {name!r}", param_hint="NAME") from error
+    click.echo(key)
+    click.echo(msgspec.json.format(msgspec.json.encode(entry), indent=0).decode())
 
 
 @main.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)

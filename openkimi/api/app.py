@@ -10,9 +10,11 @@ from litestar import Litestar
 
 import openkimi
 from openkimi.api.errors import handle
+from openkimi.api.gateway import Gateway
+from openkimi.api.network import cors_config, guarded, proxied
 from openkimi.api.openapi_document import DocumentConfig
 from openkimi.api.request_id import RequestIdMiddleware
-from openkimi.api.routers import create_chat_router, create_health_router
+from openkimi.api.routers import chat_router, create_health_router, schema_router
 from openkimi.engine import KimiEngine
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
@@ -28,17 +30,25 @@ def create_app(
 
     It opens the engine when it starts and closes it when it stops, or does what ``lifespan`` does instead.
     ``plugins`` are modules or objects with hooks, beside the installed ones.
+
+    Raises:
+        ConfigError: something in the config is wrong.
     """
     engine = config if isinstance(config, KimiEngine) else KimiEngine(config, plugins=plugins)
-    return Litestar(
-        route_handlers=[create_chat_router(engine), create_health_router()],
-        lifespan=[lifespan or engine.lifespan],
-        middleware=[RequestIdMiddleware()],
+    gateway, server = Gateway(engine), engine.config.server
+    app = Litestar(
+        route_handlers=[chat_router(gateway), create_health_router()],
+        lifespan=[lifespan or engine.lifespan, gateway.limits.lifespan],
+        cors_config=cors_config(server),
         exception_handlers={Exception: handle},
         logging_config=None,
         openapi_config=DocumentConfig(
             title="OpenKimi",
             version=openkimi.__version__,
-            keyed=lambda: bool(engine.config.server.api_keys),
+            keyed=lambda: server.needs_key,
+            openapi_router=schema_router(gateway),
         ),
     )
+    # Litestar's own middleware does not see what it answers before a route is found, such as a 404.
+    app.asgi_handler = proxied(RequestIdMiddleware()(guarded(app.asgi_handler, server)), server)
+    return app

@@ -57,6 +57,15 @@ def chat_router(gateway: Gateway) -> Router:
     )
 
 
+def schema_router(gateway: Gateway) -> Router:
+    """Return the address of the OpenAPI document and its page, which want a key where others do."""
+
+    def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+        gateway.keys.authenticate(connection)
+
+    return Router(path="/schema", route_handlers=[], guards=[guard], include_in_schema=False)
+
+
 def create_health_router() -> Router:
     """Return the routes that tell whether the gateway is up; they need no key."""
     return Router(

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from ipaddress import ip_address
 from types import FrameType
 from typing import Any
 
@@ -17,12 +18,16 @@ import msgspec
 import structlog
 import uvicorn
 
+from openkimi.access import weak_keys
 from openkimi.api.app import create_app
 from openkimi.api.loading import loading
+from openkimi.api.tls import tls_context
+from openkimi.api_keys import SHORTEST
 from openkimi.config import build_config, read_config
 from openkimi.engine import KimiEngine
 from openkimi.errors import ConfigError, OpenKimiError
 from openkimi.logs import LEVELS, configure_logging
+from openkimi.sections import ServerSection
 
 log = structlog.get_logger()
 
@@ -64,6 +69,8 @@ def main(
     try:
         engine = settings.engine()
         server = engine.config.server
+        if server.tls is not None:
+            tls_context(server.tls)
         listener = listen(host or server.host, server.port if port is None else port)
         if reload:
             _serve_reloading(settings, listener)
@@ -130,7 +137,8 @@ async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
         gc.freeze()
         _greet(engine, listener)
 
-    server = _Server(_uvicorn_config(create_app(engine, lifespan=loading(engine, loaded))), engine)
+    app = create_app(engine, lifespan=loading(engine, loaded))
+    server = _Server(_uvicorn_config(app, engine.config.server), engine)
     await server.serve(sockets=[listener])
     if failure is not None:
         raise failure
@@ -151,16 +159,20 @@ class _Server(uvicorn.Server):
 
 
 def _serve_reloading(settings: _Settings, listener: socket.socket) -> None:
-    build_config(read_config(settings.config))
+    section = build_config(read_config(settings.config)).server
     os.environ[_SETTINGS] = msgspec.json.encode(settings).decode()
-    config = _uvicorn_config("openkimi.api.server:reloadable_app", factory=True, reload=True)
+    config = _uvicorn_config("openkimi.api.server:reloadable_app", section, factory=True, reload=True)
     supervisor = uvicorn.supervisors.ChangeReload(config, uvicorn.Server(config).run, [listener])
     supervisor.run()
 
 
-def _uvicorn_config(app: Any, **options: Any) -> uvicorn.Config:
+def _uvicorn_config(app: Any, section: ServerSection, **options: Any) -> uvicorn.Config:
+    if tls := section.tls:
+        password = tls.key_password.reveal() if tls.key_password else None
+        options |= {"ssl_certfile": tls.certificate, "ssl_keyfile": tls.key, "ssl_keyfile_password": password}
     return uvicorn.Config(
         app,
+        proxy_headers=False,  # the application itself believes server.trusted_proxies, and nobody else
         log_config=None,
         access_log=False,
         server_header=False,
@@ -171,21 +183,28 @@ def _uvicorn_config(app: Any, **options: Any) -> uvicorn.Config:
 
 def _greet(engine: KimiEngine, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    if host not in {"127.0.0.1", "::1"} and not engine.config.server.api_keys:
-        log.warning(
-            "no_api_key",
-            host=host,
-            remedy="anyone who reaches this address may use it: set server.api_keys",
-        )
+    section = engine.config.server
+    _warn(section, host)
+    url = f"{'https' if section.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    key = "-H 'Authorization: Bearer KEY' " if section.needs_key else ""
     click.echo(
         f"""
-OpenKimi serves {engine.model_name} on http://{shown}:{port} (Ctrl-C stops it). Try:
+OpenKimi serves {engine.model_name} on {url} (Ctrl-C stops it). Try:
 
-  curl http://{shown}:{port}/v1/chat/completions -H 'Content-Type: application/json' \\
+  curl {url}/v1/chat/completions {key}-H 'Content-Type: application/json' \\
     -d '{{"messages": [{{"role": "user", "content": "Who wrote Hamlet?"}}], "temperature": 0}}'
 """
     )
+
+
+def _warn(section: ServerSection, host: str) -> None:
+    """Say what lets strangers in."""
+    if not ip_address(host.partition("%")[0]).is_loopback and not section.needs_key:
+        remedy = "anyone who reaches this address may use it: set server.api_keys (openkimi keys new NAME)"
+        log.warning("no_api_key", host=host, remedy=remedy)
+    for place in weak_keys(section):
+        remedy = f"less than {SHORTEST} characters can be guessed: openkimi keys new NAME makes a long key"
+        log.warning("short_api_key", place=place, remedy=remedy)
 
 
 if __name__ == "__main__":
