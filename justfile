@@ -35,6 +35,11 @@ types: setup
 wheel *args: setup
     {{python}} -m pytest -m packaging tests/project/test_packaging.py "$@"
 
+# Run the test suites of others against the gateway, or some: `just compat openai langchain schemathesis`
+[no-exit-message]
+compat *suites: setup
+    @exec {{python}} tests/compat/run.py "$@"
+
 # Run the tests of the documentation
 docs *args: setup models
     {{python}} -m pytest tests/project -k docs "$@"
@@ -62,10 +67,13 @@ lock *args:
     "$scratch/bin/pip" install --quiet uv
     compile() {
         "$scratch/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-            --no-emit-index-url --custom-compile-command "just lock" pyproject.toml --extra llama-cpp "$@"
+            --no-emit-index-url --custom-compile-command "just lock" "$@"
     }
-    compile --group dev --output-file requirements-dev.txt "$@"
-    compile --constraint requirements-dev.txt --output-file requirements.txt --upgrade
+    compile pyproject.toml --extra llama-cpp --group dev --output-file requirements-dev.txt "$@"
+    compile pyproject.toml --extra llama-cpp --constraint requirements-dev.txt --output-file requirements.txt --upgrade
+    for suite in tests/compat/requirements/*.in; do
+        compile "$suite" --output-file "${suite%.in}.txt" "$@"
+    done
 
 # Install OpenKimi with everything that it needs into .venv, unless that is done
 [no-exit-message]

@@ -29,7 +29,7 @@ _HEADERS = {
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
 }
 _CAPITAL = re.compile(r"([A-Z])")
-_STREAM = "Server-sent events; the data of each is `x-event-data`, or `[DONE]` at the end."
+_EVENT = "One of the server-sent events of a stream; the last data may be `[DONE]`."
 
 Json = dict[str, Any]
 
@@ -91,9 +91,7 @@ def _operation(contract: Contract, schemas: dict[Any, Json], *, silent: bool) ->
     if contract.answer is not None:
         answer["content"] = {JSON: {"schema": schemas[contract.answer]}}
     if contract.events is not None:
-        data = {"anyOf": [schemas[contract.events], schemas[ErrorBody]]}
-        events = {"type": "string", "description": _STREAM, "x-event-data": data}
-        answer["content"][EVENTS] = {"schema": events}
+        answer["content"][EVENTS] = {"schema": _event(schemas[contract.events], schemas[ErrorBody])}
     responses: Json = {"200": answer}
     for status in sorted(contract.errors):
         reference = {"$ref": f"#/components/responses/{error_name(status)}"}
@@ -103,6 +101,13 @@ def _operation(contract: Contract, schemas: dict[Any, Json], *, silent: bool) ->
         content = {JSON: {"schema": schemas[contract.body]}}
         described["requestBody"] = {"required": True, "content": content}
     return described
+
+
+def _event(*data: Json) -> Json:
+    """Describe an event as an object, as OpenAPI 3.2 does."""
+    json = {"type": "string", "contentMediaType": JSON, "contentSchema": {"anyOf": [*data]}}
+    properties = {"event": {"type": "string"}, "data": json}
+    return {"description": _EVENT, "type": "object", "properties": properties, "required": ["data"]}
 
 
 def _error(status: int, *, silent: bool = False) -> Json:

@@ -141,7 +141,8 @@ async def test_events_are_as_described(gateway: Any) -> None:
         lines = await server.lines(asked)
 
     content = document["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["content"]
-    event = validator(document, content["text/event-stream"]["schema"]["x-event-data"])
+    described = content["text/event-stream"]["schema"]["properties"]["data"]["contentSchema"]
+    event = validator(document, described)
     events = [json.loads(line.removeprefix("data: ")) for line in lines if not line.endswith("[DONE]")]
     for each in events:
         event.validate(each)

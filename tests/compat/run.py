@@ -1,0 +1,86 @@
+"""Runs test suites that others wrote against a running gateway: ``just compat [openai] [langchain] …``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+import urllib.request
+from pathlib import Path
+
+from environment import Environment
+from gateway import serving
+
+HERE = Path(__file__).parent
+PYTEST = ("-m", "pytest", "-q", "-p", "expected_failures")
+
+RESOURCES = ("chat/test_completions", "test_completions", "test_embeddings", "test_models", "test_responses")
+SERVED = "create or (Models and (list or retrieve))"
+
+CALLS = [
+    {"name": "magic_function", "arguments": {"input": 3}},
+    {"name": "magic_function_no_args"},
+    {"name": "greeting_generator", "arguments": {"answer_style": "Pirate"}},
+    {
+        "name": "unicode_customer",
+        "arguments": {"customer_name": "你好 こんにちは", "description": "a company"},
+    },
+    {"name": "get_weather", "arguments": {"location": "San Francisco, CA"}},
+]
+"""What a model that understands would call in LangChain's suite, from the tools that a test offers."""
+JOKE = '{"setup": "What do cats read?", "punchline": "The mewspaper."}'
+
+
+def openai(venv: Environment) -> None:
+    """Run the openai package's own tests of the resources that the gateway serves."""
+    tests = [f"tests/api_resources/{resource}.py" for resource in RESOURCES]
+    with serving() as url:
+        venv.python(
+            *(*PYTEST, "-o", "addopts=", *tests, "-k", SERVED),
+            cwd=venv.sources("openai"),
+            environ={"TEST_API_BASE_URL": f"{url}/v1"},
+        )
+
+
+def langchain(venv: Environment) -> None:
+    """Run LangChain's integration tests of chat models and embeddings through langchain-openai."""
+    with serving(tool_calls=CALLS) as url, serving(reply=JOKE) as joking:
+        venv.python(
+            *(*PYTEST, "-c", "langchain_suite.ini", "--confcutdir", ".", "langchain_suite.py"),
+            cwd=HERE,
+            environ={"OPENKIMI_URL": f"{url}/v1", "OPENKIMI_JOKING_URL": f"{joking}/v1"},
+        )
+
+
+def schemathesis(venv: Environment) -> None:
+    """Check the OpenAPI document, then the answers to what it allows and to what it does not."""
+    config = tomllib.loads((HERE / "expected_failures.toml").read_text("utf-8"))
+    with serving() as url:
+        document, _ = urllib.request.urlretrieve(f"{url}/schema/openapi.json", venv.path / "openapi.json")
+        venv.python("-m", "openapi_spec_validator", str(document))
+        venv.python(
+            *("-m", "schemathesis.cli", "run", str(document), "--url", url, "--checks", "all", "--seed", "1"),
+            *("--exclude-checks", ",".join(config["schemathesis"]), "--max-examples", "100"),
+            cwd=venv.path,
+            environ={"SCHEMATHESIS_HOOKS": "stream_check"},
+        )
+
+
+SUITES = {"openai": openai, "langchain": langchain, "schemathesis": schemathesis}
+
+
+def main(names: list[str]) -> int:
+    """Run the named suites, or all, and tell which of them failed."""
+    failed = []
+    for name in names or SUITES:
+        print(f"-- {name} --", flush=True)
+        try:
+            SUITES[name](Environment(name))
+        except subprocess.CalledProcessError as error:
+            print(f"-- {name}: failed with status {error.returncode} --", flush=True)
+            failed.append(name)
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
