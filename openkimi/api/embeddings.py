@@ -32,7 +32,9 @@ def embedding_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
     async def create_embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Embed one text or several with the configured embedder, whatever name the request gives."""
         body = await gateway.read(request, wire.EmbeddingRequest)
-        return json_response(await gateway.run(request, _embed(gateway, body)))
+        embedded = await gateway.run(request, _embed(gateway, body))
+        await gateway.limits.charge(request, embedded.usage.total_tokens)
+        return json_response(embedded)
 
     return [create_embeddings]
 
