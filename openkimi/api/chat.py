@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -61,7 +61,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def new(cls, model: str, prefix: str = "chatcmpl-") -> Header:
         """Make a header with an id of its own, of now; ``model`` is what the caller sent."""
-        return cls(id=f"{prefix}{secrets.token_hex(12)}", created=int(time.time()), model=model)
+        return cls(id=f"{prefix}{random.getrandbits(96):024x}", created=int(time.time()), model=model)
 
 
 def completion_of(answer: Answer, header: Header) -> wire.ChatCompletion:

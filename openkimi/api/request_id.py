@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import time
 
 import structlog
@@ -54,5 +54,7 @@ def missing_request_id(scope: Scope) -> dict[str, str]:
 
 
 def _request_id(scope: Scope) -> str:
-    given = dict(scope["headers"]).get(b"x-request-id", b"")
-    return given.decode() if _ACCEPTED.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _ACCEPTED.fullmatch(value):
+            return value.decode()
+    return f"req_{random.getrandbits(96):024x}"
