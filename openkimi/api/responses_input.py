@@ -104,10 +104,8 @@ class Conversation:
 
 
 def _items(body: ResponsesRequest) -> Sequence[InputItem]:
-    if body.input is None:
-        raise RequestError("'input' is required", param="input", code="missing_required_parameter")
-    if isinstance(body.input, str):
-        return [InputItem(role="user", content=body.input)]
+    if body.input is None or isinstance(body.input, str):
+        return [InputItem(role="user", content=body.input or "")]
     return body.input
 
 
