@@ -44,8 +44,9 @@ def completion_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
         header = Header.new(body.model or gateway.engine.model_name, "cmpl-")
         events = batch.events(gateway.engine)
         if body.stream:
-            return await gateway.stream_events(request, events, CompletionWriter(header, batch, body))
-        answer = await gateway.gather(request, events, Answer(batch.size))
+            writer = CompletionWriter(header, batch, body)
+            return await gateway.stream_events(request, events, writer, each=batch.each)
+        answer = await gateway.gather(request, events, Answer(batch.size), each=batch.each)
         return json_response(completion_of(answer, header, batch, body))
 
     return [create_completion]

@@ -11,6 +11,7 @@ from openkimi.engine import KimiEngine
 from openkimi.errors import RequestError
 from openkimi.gathering import Choice, usage_of_choice
 from openkimi.messages import Delta, Usage
+from openkimi.pipeline import Event
 from openkimi.receipt import Receipt
 from openkimi.turn import Ask
 
@@ -22,23 +23,23 @@ class Batch:
         self.prompts = prompts
         self.receipts: list[Receipt | None] = [None] * len(asks)
         self._asks = asks
-        self._each = asks[0].n
+        self.each = asks[0].n
         self._best_of = best_of
 
     @property
     def size(self) -> int:
         """The number of all choices."""
-        return len(self._asks) * self._each
+        return len(self._asks) * self.each
 
     def prompt_of(self, index: int) -> int:
         """Return the number of the prompt that a choice answers."""
-        return index // self._each
+        return index // self.each
 
     def usage(self, usage: Usage, index: int) -> Usage:
         """Return the tokens to add for a choice; a prompt counts with its first answer."""
-        return usage_of_choice(usage, index % self._each)
+        return usage_of_choice(usage, index % self.each)
 
-    async def events(self, engine: KimiEngine) -> AsyncGenerator[Delta, None]:
+    async def events(self, engine: KimiEngine) -> AsyncGenerator[Event, None]:
         """Answer the prompts, and keep their receipts.
 
         Raises:
@@ -53,12 +54,13 @@ class Batch:
                 async for at, event in events:
                     if isinstance(event, Receipt):
                         self.receipts[at] = event
+                        yield event
                     else:
-                        yield msgspec.structs.replace(event, index=at * self._each + event.index)
+                        yield msgspec.structs.replace(event, index=at * self.each + event.index)
 
     def best(self, choices: Sequence[Choice], n: int) -> list[Choice]:
         """Choose the ``n`` answers of each prompt whose tokens were likeliest on average."""
-        groups = (choices[at : at + self._each] for at in range(0, len(choices), self._each))
+        groups = (choices[at : at + self.each] for at in range(0, len(choices), self.each))
         return [choice for group in groups for choice in sorted(group, key=_likelihood, reverse=True)[:n]]
 
     async def _unanswered(self, engine: KimiEngine) -> AsyncGenerator[Delta, None]:
@@ -66,7 +68,7 @@ class Batch:
         for at, ask in enumerate(self._asks):
             with self._naming_parameters():
                 usage = Usage(prompt_tokens=await engine.count_prompt(ask.request))
-            for index in range(at * self._each, (at + 1) * self._each):
+            for index in range(at * self.each, (at + 1) * self.each):
                 yield Delta(finish_reason="length", usage=usage, index=index)
 
     @contextmanager

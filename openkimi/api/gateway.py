@@ -52,19 +52,31 @@ class Gateway:
         return await self.stream_events(request, self.engine.answer(self.of_caller(request, ask)), writer)
 
     async def gather(
-        self, request: HttpRequest, events: AsyncGenerator[Event, None], answer: Answer
+        self,
+        request: HttpRequest,
+        events: AsyncGenerator[Event, None],
+        answer: Answer,
+        *,
+        each: int | None = None,
     ) -> Answer:
-        """Gather events into an answer, for as long as the client stays and the deadline allows."""
-        events = self.limits.metered(request, events)
+        """Gather events into an answer, for as long as the client stays and the deadline allows.
+
+        ``each`` choices in a row share a prompt, None for all of them.
+        """
+        events = self.limits.metered(request, events, each=each)
         return await while_connected(request, self._gather(events, answer))
 
     async def stream_events(
-        self, request: HttpRequest, events: AsyncGenerator[Event, None], writer: Writer
+        self,
+        request: HttpRequest,
+        events: AsyncGenerator[Event, None],
+        writer: Writer,
+        *,
+        each: int | None = None,
     ) -> Response[Any]:
         """Write events as server-sent ones; what fails before they start is raised."""
-        events = self.limits.metered(request, events)
+        events = self.limits.metered(request, events, each=each)
         stream = EventStream(events, writer, deadline=Deadline(self.engine.config.server.request_timeout))
-        await while_connected(request, stream.start())
         return EventStreamResponse(stream)
 
     async def run(self, request: HttpRequest, work: Coroutine[Any, Any, T]) -> T:

@@ -14,7 +14,7 @@ from litestar.exceptions import TooManyRequestsException
 from openkimi.access import plain_address
 from openkimi.api.auth import Connection, caller_of
 from openkimi.api.buckets import Buckets, Draw, Drawn, open_buckets
-from openkimi.api.metering import metered
+from openkimi.api.metering import Meter, metered
 from openkimi.engine import KimiEngine
 from openkimi.pipeline import Event
 
@@ -96,11 +96,14 @@ class Limits:
             await self._charge(account, tokens)
 
     def metered(
-        self, connection: Connection, events: AsyncGenerator[Event, None]
+        self, connection: Connection, events: AsyncGenerator[Event, None], *, each: int | None = None
     ) -> AsyncGenerator[Event, None]:
-        """Charge for an answer's tokens when it ends, or when its caller leaves."""
+        """Charge for an answer's tokens when it ends, or when its caller leaves.
+
+        ``each`` choices in a row share a prompt, None for all of them.
+        """
         account = connection.scope["state"].get(_ACCOUNT)
-        return metered(events, partial(self._charge, account)) if account else events
+        return metered(events, Meter(each), partial(self._charge, account)) if account else events
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncGenerator[None, None]:

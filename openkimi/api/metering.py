@@ -16,10 +16,12 @@ class Meter:
     """The tokens of an answer, as far as it came.
 
     A choice that ended tells them. Of one that did not, each piece counts as a token, and its prompt counts
-    too: who leaves before the end has used the model all the same.
+    too: who leaves before the end has used the model all the same. ``each`` choices in a row share a prompt,
+    None for all of them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, each: int | None = None) -> None:
+        self._each = each
         self._prompt = 0
         self._pieces: Counter[int] = Counter()
         self._usage: dict[int, Usage] = {}
@@ -30,7 +32,8 @@ class Meter:
             self._prompt = event.prompt_tokens
         elif event.usage is not None:
             known = self._usage.get(event.index, Usage())
-            self._usage[event.index] = known + usage_of_choice(event.usage, event.index)
+            place = event.index % self._each if self._each else event.index
+            self._usage[event.index] = known + usage_of_choice(event.usage, place)
         elif isinstance(event, Delta) and (event.content or event.reasoning or event.tool_calls):
             self._pieces[event.index] += 1
 
@@ -43,18 +46,18 @@ class Meter:
 
 
 async def metered(
-    events: AsyncGenerator[Event, None], charge: Callable[[int], Awaitable[None]]
+    events: AsyncGenerator[Event, None], meter: Meter, charge: Callable[[int], Awaitable[None]]
 ) -> AsyncGenerator[Event, None]:
     """Pass events on and charge for their tokens at the end, whichever way it comes; a failure is free."""
-    meter = Meter()
+    failed = False
     try:
         async with aclosing(events):
             async for event in events:
                 meter.add(event)
                 yield event
     except Exception:
-        meter = Meter()
+        failed = True
         raise
     finally:
-        if meter.tokens:
+        if meter.tokens and not failed:
             await charge(meter.tokens)
