@@ -29,7 +29,7 @@ _HEADERS = {
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
 }
 _CAPITAL = re.compile(r"([A-Z])")
-_EVENT = "One of the server-sent events of a stream; the last data may be `[DONE]`."
+_EVENT = "One of the server-sent events of a stream."
 
 Json = dict[str, Any]
 
@@ -105,8 +105,11 @@ def _operation(contract: Contract, schemas: dict[Any, Json], *, silent: bool) ->
 
 def _event(*data: Json) -> Json:
     """Describe an event as an object, as OpenAPI 3.2 does."""
-    json = {"type": "string", "contentMediaType": JSON, "contentSchema": {"anyOf": [*data]}}
-    properties = {"event": {"type": "string"}, "data": json}
+    json: Json = {"contentMediaType": JSON, "contentSchema": {"anyOf": [*data]}}
+    properties: Json = {
+        "event": {"type": "string"},
+        "data": {"type": "string", "anyOf": [{"const": "[DONE]"}, json]},
+    }
     return {"description": _EVENT, "type": "object", "properties": properties, "required": ["data"]}
 
 
