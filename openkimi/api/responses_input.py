@@ -67,7 +67,8 @@ class Conversation:
                 return
             case "item_reference":
                 raise UnsupportedParameter(
-                    f"'{where}' refers to a stored item, and nothing is stored here: send the item itself",
+                    f"'{where}' refers to a stored item, and nothing is stored here: send the item itself, "
+                    "as clients do that are told 'store': false",
                     param=where,
                 )
             case other:

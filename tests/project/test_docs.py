@@ -34,6 +34,7 @@ from openkimi import Backend, ContextSampler, Embedder, KimiEngine, Processor, R
 from openkimi.api import schemas as wire
 from openkimi.api.app import create_app
 from openkimi.api.convert import ask_of
+from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.server import main as server_command
 from openkimi.config import RawConfig, build_config
 from openkimi.plugins import HOOKS
@@ -385,6 +386,7 @@ def test_every_route_is_described(held: Any) -> None:
     ("struct", "heading"),
     [
         (wire.ChatCompletionRequest, "Parameters"),
+        (ResponsesRequest, "Parameters of a response"),
         (wire.OpenKimiOptions, "The `openkimi` object of a request"),
         (Receipt, "The receipt"),
         (DocumentReceipt, "The receipt"),
