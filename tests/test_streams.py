@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from openkimi.streams import Pump, merge
+from openkimi.streams import merge
 
 
 class Source:
@@ -53,50 +53,3 @@ async def test_a_failure_in_a_merge_closes_the_others() -> None:
             pass
 
     assert [source.closed for source in sources] == [True, True]
-
-
-async def test_a_pump_tells_silence_from_the_end() -> None:
-    """Waiting in vain gives None, the end raises StopAsyncIteration."""
-    release = asyncio.Event()
-
-    async def slow() -> AsyncIterator[int]:
-        await release.wait()
-        yield 1
-
-    pump = Pump(slow())
-
-    assert await pump.next(0.001) is None
-    release.set()
-    assert await pump.next() == 1
-    for _ in range(2):
-        with pytest.raises(StopAsyncIteration):
-            await pump.next()
-    await pump.aclose()
-
-
-async def test_closing_a_pump_closes_its_iterator() -> None:
-    """When aclose returns the iterator has let go of what it held."""
-    source = Source(10_000)
-    pump = Pump(source.items(), ahead=1)
-    await pump.next()
-
-    await pump.aclose()
-
-    assert source.closed
-
-
-async def test_closing_a_pump_does_not_wait_for_a_consumer() -> None:
-    """An iterator that fails while it is closed, its queue full, holds nothing up."""
-
-    async def failing() -> AsyncIterator[int]:
-        try:
-            for number in range(100):
-                yield number
-        finally:
-            raise ValueError("broken while closing")
-
-    pump = Pump(failing(), ahead=1)
-    await pump.next()
-
-    async with asyncio.timeout(5):
-        await pump.aclose()

@@ -4,51 +4,77 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from contextlib import aclosing
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
-from litestar import Request
+from litestar import Request, Response
 from litestar.background_tasks import BackgroundTask, BackgroundTasks
 from litestar.datastructures import Cookie
 from litestar.exceptions import ClientException
-from litestar.response import Stream
-from litestar.response.streaming import ASGIStreamingResponse
+from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from openkimi.api.sse import EventStream
 
 T = TypeVar("T")
 
+_SOON = 0.05
+"""Seconds within which most answers of a fast server come: listening costs more than these save."""
+
+
+class Connected:
+    """Cancels the work inside an ``async with`` when the client leaves; the body must have been read.
+
+    Raises:
+        ClientException: the client left; the work has ended.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._listener: asyncio.Task[None] | None = None
+        self._gone = False
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancelling = task, task.cancelling()
+        self._later = asyncio.get_running_loop().call_later(_SOON, self._begin)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._later.cancel()
+        if self._listener is not None:
+            self._listener.cancel()
+        if self._gone and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise ClientException("the client left before the answer was complete") from error
+
+    def _begin(self) -> None:
+        self._listener = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        self._task.cancel()
+
 
 async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
-    """Run work for as long as the client stays; the body must have been read.
+    """Do work for as long as the client stays; the body must have been read.
 
     Raises:
         ClientException: the client left; the work was cancelled and has ended.
     """
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnected(request.receive))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientException("the client left before the answer was complete")
-        return task.result()
-    finally:
-        for each in (task, gone):
-            each.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+    async with Connected(request.receive):
+        return await work
 
 
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-class EventStreamResponse(Stream):
+class EventStreamResponse(Response[Any]):
     """Sends an event stream and closes it for sure, however the connection ends."""
 
     def __init__(self, events: EventStream) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+        super().__init__(None, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
         self._events = events
 
     def to_asgi_response(
@@ -64,10 +90,10 @@ class EventStreamResponse(Stream):
         media_type: Any = None,
         status_code: int | None = None,
         type_encoders: Any = None,
-    ) -> ASGIStreamingResponse:
+    ) -> ASGIResponse:
         """Make the response that runs."""
-        return _ClosingResponse(
-            iterator=self._events,
+        return _Sending(
+            self._events,
             background=background,
             cookies=cookies,
             encoded_headers=encoded_headers,
@@ -78,9 +104,20 @@ class EventStreamResponse(Stream):
         )
 
 
-class _ClosingResponse(ASGIStreamingResponse):
-    __slots__ = ()
+class _Sending(ASGIResponse):
+    __slots__ = ("events",)
+
+    _should_set_content_length = False
+
+    def __init__(self, events: EventStream, **options: Any) -> None:
+        super().__init__(**options)
+        self.events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self.iterator):  # type: ignore[type-var]
-            await super().__call__(scope, receive, send)
+        async def write(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        async with Connected(receive):
+            await self.events.run(lambda: self.start_response(send), write)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self.after_response()

@@ -6,9 +6,9 @@ Every event and every comment is one write that ends with a blank line.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Iterable
-from typing import Protocol
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import aclosing
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,14 +17,17 @@ from openkimi.api.errors import failure_of, log_failure
 from openkimi.api.schemas import ErrorDetail
 from openkimi.messages import Delta
 from openkimi.pipeline import Event
-from openkimi.streams import Pump
 
 KEEP_ALIVE_SECONDS = 5.0
 FIRST_SECONDS = 0.9
 """How long an error may still become an HTTP status before the stream starts."""
 
 _COMMENT = b": still working\n\n"
+_TICK = 0.001
 _encoder = msgspec.json.Encoder()
+
+Start = Callable[[], Awaitable[None]]
+Write = Callable[[bytes], Awaitable[None]]
 
 
 class Writer(Protocol):
@@ -48,71 +51,97 @@ class Writer(Protocol):
 
 
 class EventStream:
-    """The bytes of a streamed answer; closing it stops the work behind it.
+    """Sends an answer as events, with comments while there is nothing else to send."""
 
-    An object and not a generator: closing a generator that never started would skip its clean-up.
-    """
-
-    def __init__(self, events: AsyncIterator[Event], writer: Writer, *, deadline: Deadline) -> None:
-        self._pump = Pump(events, within=deadline)
-        self._deadline = deadline
+    def __init__(self, events: AsyncGenerator[Event, None], writer: Writer, *, deadline: Deadline) -> None:
+        self._events = events
         self._writer = writer
-        self._early: deque[Event] = deque()
-        self._bytes = self._write()
+        self._deadline = deadline
+        self._early: list[Event] = []
+        self._begun = False
+        self._sending = asyncio.Lock()
 
-    async def start(self) -> None:
-        """Wait a moment for the first delta, so that early failures can be told as HTTP errors.
+    async def run(self, start: Start, write: Write) -> None:
+        """Send all of it: ``start`` sends the status, ``write`` what follows, event by event.
 
         Raises:
-            Exception: what went wrong before the first delta.
+            Exception: what went wrong before the first delta, which an HTTP status can still tell.
         """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + FIRST_SECONDS
+        self._start, self._write = start, write
+        self._silence = Silence(self._fill)
         try:
-            while not self._deadline.began:
-                event = await self._pump.next(until - loop.time())
-                if event is None:
-                    return
-                self._deadline.began = isinstance(event, Delta)
-                self._early.append(event)
-        except StopAsyncIteration:
-            return
-        except BaseException:
-            await self.aclose()
-            raise
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._bytes
-
-    async def aclose(self) -> None:
-        """Stop the work and wait until it has let go of the model."""
-        await self._pump.aclose()
-
-    async def _next(self) -> Event | None:
-        if self._early:
-            return self._early.popleft()
-        event = await self._pump.next(KEEP_ALIVE_SECONDS)
-        self._deadline.began = self._deadline.began or isinstance(event, Delta)
-        return event
-
-    async def _write(self) -> AsyncIterator[bytes]:
-        for line in self._writer.begin():
-            yield line
-        if not self._deadline.began:
-            yield _COMMENT
-        try:
-            while True:
-                event = await self._next()
-                for line in (_COMMENT,) if event is None else self._writer.write(event):
-                    yield line
-        except StopAsyncIteration:
-            for line in self._writer.end():
-                yield line
-        except Exception as error:  # noqa: BLE001 - the status is sent: an event is all that is left
+            async with self._deadline, aclosing(self._events) as events:
+                async for event in events:
+                    await self._take(event)
+            await self._send(self._writer.end())
+        except Exception as error:
+            if not self._begun:
+                raise
             failure = failure_of(error)
             log_failure(failure, error)
-            for line in self._writer.fail(failure.detail):
-                yield line
+            await self._send(self._writer.fail(failure.detail))
+        finally:
+            await self._silence.end()
+
+    async def _take(self, event: Event) -> None:
+        if isinstance(event, Delta):
+            self._deadline.began = True
+        elif not self._begun:
+            self._early.append(event)
+            return
+        await self._send(self._writer.write(event))
+
+    async def _fill(self) -> None:
+        """Send the status where that is still to do, else a comment."""
+        await self._send((_COMMENT,) if self._begun else ())
+
+    async def _send(self, lines: Iterable[bytes]) -> None:
+        async with self._sending:
+            if not self._begun:
+                await self._begin()
+            for line in lines:
+                await self._write(line)
+            self._silence.broken()
+
+    async def _begin(self) -> None:
+        self._begun = True
+        await self._start()
+        for line in self._writer.begin():
+            await self._write(line)
+        for event in self._early:
+            for line in self._writer.write(event):
+                await self._write(line)
+
+
+class Silence:
+    """Calls ``fill`` when nothing was sent for a while: first after a moment, then every few seconds."""
+
+    def __init__(self, fill: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._fill = fill
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._filling: asyncio.Task[None] | None = None
+        self._wait = FIRST_SECONDS
+        self._timer = self._loop.call_later(self._wait, self._look)
+
+    def broken(self) -> None:
+        """Note that something was sent."""
+        self._since = self._loop.time()
+
+    async def end(self) -> None:
+        """Fill no more."""
+        self._timer.cancel()
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        if now - self._since >= self._wait - _TICK and (self._filling is None or self._filling.done()):
+            self._filling = asyncio.create_task(self._fill())
+            self._since = now
+        self._wait = KEEP_ALIVE_SECONDS
+        self._timer = self._loop.call_later(max(_TICK, self._since + self._wait - now), self._look)
 
 
 def data(body: msgspec.Struct) -> bytes:
