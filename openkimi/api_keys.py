@@ -136,4 +136,4 @@ def _decode_secret(target: type, value: Any) -> Any:
 def _plain(message: str) -> str:
     """Put the place first: ``sha256: Expected …``."""
     reason, _, place = message.partition(" - at `$.")
-    return f"{place.rstrip('`')}: {reason}" if place else reason
+    return f"{place.rstrip('`')}: {reason[0].lower()}{reason[1:]}" if place else reason
