@@ -9,6 +9,8 @@ from typing import Any
 
 from openkimi.errors import RequestError, UnsupportedParameter
 
+_FEW = 2048
+
 Texts = str | list[str | int | list[int]]
 """One text or several, each as a string or as token ids."""
 
@@ -21,22 +23,22 @@ async def texts_of(given: Texts, *, param: str) -> list[str]:
     """
     if isinstance(given, str):
         return [given]
+    if len(given) <= _FEW and given and all(isinstance(item, str) for item in given):
+        return [item for item in given if isinstance(item, str)]
+    return await asyncio.to_thread(_read, given, param)
+
+
+def _read(given: Sequence[str | int | list[int]], param: str) -> list[str]:
     if not given:
-        raise RequestError(
-            f"'{param}' is an empty list: send at least one text", param=param, code="invalid_value"
-        )
-    one = [item for item in given if isinstance(item, int)]
-    if one and len(one) < len(given):
-        raise RequestError(
-            f"'{param}': one text's token ids, or several texts, not both", param=param, code="invalid_value"
-        )
-    items = [one] if one else [item for item in given if not isinstance(item, int)]
-    if all(isinstance(item, str) for item in items):
-        return [item for item in items if isinstance(item, str)]
-    return await asyncio.to_thread(_decoded, items, param)
+        raise _wrong(f"'{param}' is an empty list: send at least one text", param)
+    ids = [item for item in given if isinstance(item, int)]
+    texts = [item for item in given if not isinstance(item, int)]
+    if ids and texts:
+        raise _wrong(f"'{param}': one text's token ids, or several texts, not both", param)
+    return [item if isinstance(item, str) else _decode(item, param) for item in texts or [ids]]
 
 
-def _decoded(items: Sequence[str | list[int]], param: str) -> list[str]:
+def _decode(ids: Sequence[int], param: str) -> str:
     vocabulary = _vocabulary()
     if vocabulary is None:
         raise UnsupportedParameter(
@@ -45,20 +47,18 @@ def _decoded(items: Sequence[str | list[int]], param: str) -> list[str]:
             "pip install 'openkimi[token-ids]'",
             param=param,
         )
-    return [item if isinstance(item, str) else _decode(vocabulary, item, param) for item in items]
-
-
-def _decode(vocabulary: Any, ids: Sequence[int], param: str) -> str:
     try:
         text: bytes = vocabulary.decode_bytes(ids)
     except KeyError as error:
-        raise RequestError(
-            f"'{param}': {error.args[0]} is no token id of cl100k_base, OpenAI's vocabulary here",
-            param=param,
-            code="invalid_value",
+        raise _wrong(
+            f"'{param}': {error.args[0]} is no token id of cl100k_base, OpenAI's vocabulary here", param
         ) from error
     # Clients cut long texts between tokens, which can be inside of a character.
     return text.decode("utf-8", "ignore")
+
+
+def _wrong(message: str, param: str) -> RequestError:
+    return RequestError(message, param=param, code="invalid_value")
 
 
 @cache
