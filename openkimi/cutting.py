@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
@@ -73,31 +73,55 @@ async def _cut_messages(turn: Turn, smallest: int, overflows: Overflows) -> Turn
         return len(turn.cuts[at].message.text)
 
     uncut = [at for at, cut in enumerate(turn.cuts) if not cut.documents and length(at) >= smallest]
-    for at in sorted(uncut, key=length, reverse=True):
-        turn = await _cut(turn, at)
-        if not await overflows(turn):
-            break
-    return turn
+    longest = sorted(uncut, key=length, reverse=True)
+    return await _fewest(turn, len(longest), lambda count: _cut(turn, longest[:count]), overflows)
 
 
-async def _cut(turn: Turn, at: int) -> Turn:
-    message = turn.cuts[at].message
-    text = message.text
-    start, end = _body(text, asks=at == _asking(turn.cuts))
-    document = await asyncio.to_thread(Document.of, text[start:end])
-    cut = Cut(
-        message=message,
-        documents=(document.id,),
-        head=text[:start].strip(),
-        tail=text[end:].strip(),
-    )
-    places = tuple(
-        Place(document=document.id, message=number, offset=start)
-        for number, sent in enumerate(turn.request.messages)
-        if sent is message
-    )
-    turn = msgspec.structs.replace(turn, places=(*turn.places, *places))
-    return _with_document(turn, (*turn.cuts[:at], cut, *turn.cuts[at + 1 :]), document)
+async def _fewest(
+    turn: Turn, most: int, shorten: Callable[[int], Awaitable[Turn]], overflows: Overflows
+) -> Turn:
+    """Shorten a turn by as few steps as are enough, at most by all.
+
+    Each test reads the whole turn, so the number of steps is doubled and then halved, not counted up.
+    """
+    too_few, enough = 0, min(1, most)
+    shortened = await shorten(enough) if most else turn
+    while enough < most and await overflows(shortened):
+        too_few, enough = enough, min(2 * enough, most)
+        shortened = await shorten(enough)
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        candidate = await shorten(middle)
+        if await overflows(candidate):
+            too_few = middle
+        else:
+            enough, shortened = middle, candidate
+    return shortened
+
+
+async def _cut(turn: Turn, numbers: Sequence[int]) -> Turn:
+    asking = _asking(turn.cuts)
+    standing: dict[int, list[int]] = {}
+    for number, sent in enumerate(turn.request.messages):
+        standing.setdefault(id(sent), []).append(number)
+    cuts, places = list(turn.cuts), list(turn.places)
+    documents = {document.id: document for document in turn.documents}
+    for at in numbers:
+        message = cuts[at].message
+        start, end = _body(message.text, asks=at == asking)
+        document = await asyncio.to_thread(Document.of, message.text[start:end])
+        cuts[at] = _around(message, document, start, end)
+        documents.setdefault(document.id, document)
+        places += [
+            Place(document=document.id, message=number, offset=start)
+            for number in standing.pop(id(message), ())
+        ]
+    return _with(turn, cuts, documents.values(), places)
+
+
+def _around(message: Message, document: Document, start: int, end: int) -> Cut:
+    head, tail = message.text[:start].strip(), message.text[end:].strip()
+    return Cut(message=message, documents=(document.id,), head=head, tail=tail)
 
 
 def _asking(cuts: Sequence[Cut]) -> int:
@@ -148,12 +172,10 @@ async def _fold(turn: Turn, overflows: Overflows) -> Turn:
     asking = _asking(turn.cuts)
     exchanges = [at for at, cut in enumerate(turn.cuts) if cut.message.role == "user" and at <= asking]
     rounds = [at for at, cut in enumerate(turn.cuts) if cut.message.role == "assistant" and at > asking]
-    folded = turn
-    for keep_from in (*exchanges[1:], *rounds[1:]):
-        folded = await _folded_before(turn, keep_from)
-        if not await overflows(folded):
-            break
-    return folded
+    keep_from = (*exchanges[1:], *rounds[1:])
+    return await _fewest(
+        turn, len(keep_from), lambda count: _folded_before(turn, keep_from[count - 1]), overflows
+    )
 
 
 async def _folded_before(turn: Turn, keep_from: int) -> Turn:
@@ -161,11 +183,14 @@ async def _folded_before(turn: Turn, keep_from: int) -> Turn:
     before = turn.cuts[:keep_from]
     instructions = [cut for cut in before if cut.message.role in {"system", "developer"}]
     question = [turn.cuts[asking]] if asking < keep_from else []
-    old = [cut for cut in before if cut not in instructions and cut not in question]
+    staying = {id(cut) for cut in (*instructions, *question)}
+    old = [cut for cut in before if id(cut) not in staying]
     document = await asyncio.to_thread(lambda: Document.of("\n\n".join(map(_line, old))))
     kept = tuple(id_ for cut in old for id_ in cut.documents)
     memory = Cut(message=Message(role="system"), documents=(document.id, *kept))
-    return _with_document(turn, (*instructions, memory, *question, *turn.cuts[keep_from:]), document)
+    cuts = (*instructions, memory, *question, *turn.cuts[keep_from:])
+    documents = {known.id: known for known in (*turn.documents, document)}
+    return _with(turn, cuts, documents.values(), turn.places)
 
 
 def _line(cut: Cut) -> str:
@@ -174,14 +199,13 @@ def _line(cut: Cut) -> str:
     return f"{cut.message.role}: {cut.verbatim}{calls}"
 
 
-def _with_document(turn: Turn, cuts: tuple[Cut, ...], document: Document) -> Turn:
-    known = {other.id for other in turn.documents}
-    documents = turn.documents if document.id in known else (*turn.documents, document)
+def _with(turn: Turn, cuts: Sequence[Cut], documents: Iterable[Document], places: Sequence[Place]) -> Turn:
     asked = [cut.with_passages("") for cut in cuts]
     return msgspec.structs.replace(
         turn,
-        cuts=cuts,
-        documents=documents,
+        cuts=tuple(cuts),
+        documents=tuple(documents),
+        places=tuple(places),
         question=question_of([message for message in asked if message is not None]) or turn.question,
     )
 

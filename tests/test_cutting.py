@@ -228,3 +228,23 @@ async def test_a_sent_text_that_is_stored_too_is_still_the_callers() -> None:
 
     assert [document.id for document in turn.documents] == [stored]
     assert turn.scope == (stored,)
+
+
+@pytest.mark.parametrize("length", [10, 2000])
+async def test_a_long_talk_is_measured_a_few_times_only(length: int) -> None:
+    """Each measure reads all of it, so thousands of messages must not need thousands of measures."""
+    messages = [
+        Message(role="assistant" if at % 2 else "user", content=f"{at} " + "x" * length) for at in range(2001)
+    ]
+    measured = 0
+
+    async def overflows(turn: Turn) -> bool:
+        nonlocal measured
+        measured += 1
+        return await larger_than(1500)(turn)
+
+    turn = await cut_long_messages(ask(*messages), (), overflows)
+
+    assert measured < 60
+    assert turn.documents
+    assert not await larger_than(1500)(turn)
