@@ -16,8 +16,9 @@ from openkimi.api.responses_input import Conversation
 from openkimi.api.responses_object import answered, begun
 from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.responses_schemas import ResponseObject
-from openkimi.api.responses_terms import own_terms
+from openkimi.api.responses_terms import handle_in_own_terms
 from openkimi.api.responses_writer import ResponseWriter
+from openkimi.errors import RequestError, UpstreamError
 
 _OPERATION = generates(ResponsesRequest, ResponseObject, events=StreamEvent)
 
@@ -25,17 +26,21 @@ _OPERATION = generates(ResponsesRequest, ResponseObject, events=StreamEvent)
 def responses_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
     """Return ``POST /v1/responses``."""
 
-    @post("/v1/responses", status_code=200, operation_class=_OPERATION)
+    @post(
+        "/v1/responses",
+        status_code=200,
+        operation_class=_OPERATION,
+        exception_handlers={RequestError: handle_in_own_terms, UpstreamError: handle_in_own_terms},
+    )
     async def create_response(request: Request[Any, Any, Any]) -> Response[Any]:
         """Answer a conversation whose items may be longer than the model's window."""
         body = await gateway.read(request, ResponsesRequest)
         refuse_stateful(body)
         conversation = Conversation.of(body)
         ask, response = ask_of(body, conversation), begun(body, body.model or gateway.engine.model_name)
-        with own_terms():
-            if body.stream:
-                return await gateway.stream(request, ask, ResponseWriter(response, conversation))
-            answer = await gateway.answer(request, ask)
+        if body.stream:
+            return await gateway.stream(request, ask, ResponseWriter(response, conversation))
+        answer = await gateway.answer(request, ask)
         if answer.receipt is not None:
             response = msgspec.structs.replace(response, openkimi=conversation.receipt(answer.receipt))
         return json_response(answered(response, answer))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import msgspec
+from litestar import Request, Response
 
+from openkimi.api.errors import handle
 from openkimi.api.schemas import ErrorDetail
 from openkimi.errors import RequestError, UpstreamError
 
@@ -20,14 +21,11 @@ _NAMES = {
 }
 
 
-@contextmanager
-def own_terms() -> Iterator[None]:
-    """Rename the fields that errors name."""
-    try:
-        yield
-    except (RequestError, UpstreamError) as error:
+def handle_in_own_terms(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer with an error whose field is renamed; the exception handler of the route."""
+    if isinstance(error, RequestError | UpstreamError):
         error.message, error.param = _renamed(error.message, error.param)
-        raise
+    return handle(request, error)
 
 
 def in_own_terms(error: ErrorDetail) -> ErrorDetail:
