@@ -17,7 +17,7 @@ Network = IPv4Network | IPv6Network
 STORES = ("redis", "rediss", "unix", "valkey", "valkeys")
 MEMORY = "memory://"
 
-_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[?[0-9A-Fa-f:.]+\]?")
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s*]+")
 
 
@@ -30,9 +30,10 @@ def check_server(server: ServerSection) -> None:
     parse_size(server.max_body_size, where="server.max_body_size")
     for name in ("allowed_ips", "trusted_proxies"):
         networks(getattr(server, name), where=f"server.{name}")
-    _check_all(server.allowed_hosts, _HOST, "server.allowed_hosts", "a host name without a port")
+    names = tuple(host for host in server.allowed_hosts if plain_address(host.strip("[]")) is None)
+    _check_all(names, _HOST, "server.allowed_hosts", "host names without a port")
     _check_all(
-        server.cors_origins, _ORIGIN, "server.cors_origins", "an origin like https://app.example.com, or *"
+        server.cors_origins, _ORIGIN, "server.cors_origins", "origins like https://app.example.com, or *"
     )
     _check_store(server)
     from_file = () if server.api_keys_file is None else read_key_file(server.api_keys_file)
@@ -81,9 +82,9 @@ def _network(text: str, place: str) -> Network:
 
 
 def _check_all(texts: tuple[str, ...], pattern: re.Pattern[str], where: str, expected: str) -> None:
-    for at, text in enumerate(texts):
+    for text in texts:
         if not pattern.fullmatch(text):
-            raise ConfigError(f"{where}[{at}]: expected {expected}, got {text!r}")
+            raise ConfigError(f"{where}: expected {expected}, got {text!r}")
 
 
 def _check_store(server: ServerSection) -> None:

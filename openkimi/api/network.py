@@ -93,10 +93,10 @@ def cors_config(server: ServerSection) -> CORSConfig | None:
     """Let web pages of other origins in, where the section names some; they show keys, not cookies."""
     if not server.cors_origins:
         return None
-    limits = [f"X-RateLimit-{word}-{unit}" for word in _EXPOSED for unit in ("Requests", "Tokens")]
+    limits = [f"x-ratelimit-{word}-{unit}" for word in _EXPOSED for unit in ("requests", "tokens")]
     return CORSConfig(
         allow_origins=list(server.cors_origins),
-        expose_headers=["X-Request-Id", "Retry-After", *limits],
+        expose_headers=["x-request-id", "retry-after", *limits],
     )
 
 

@@ -16,7 +16,9 @@ async def serving(app: Any) -> AsyncIterator[str]:
 
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            app, log_config=None, lifespan="on", proxy_headers=False, timeout_graceful_shutdown=5
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve([listener]))  # noqa: SLF001 - serve() would take over signals
         try:
