@@ -64,6 +64,22 @@ class RequestMessage(msgspec.Struct, frozen=True, kw_only=True):
     function_call: FunctionCall | None = None
 
 
+_CONTENT = {"content": {"type": ["string", "array"]}}
+_NEEDS_OF_ROLES = {
+    "anyOf": [
+        {"properties": {"role": {"const": "assistant"}}},
+        {
+            "properties": {"role": {"const": "tool"}, "tool_call_id": {"type": "string"}, **_CONTENT},
+            "required": ["tool_call_id", "content"],
+        },
+        {
+            "properties": {"role": {"not": {"enum": ["assistant", "tool"]}}, **_CONTENT},
+            "required": ["content"],
+        },
+    ]
+}
+
+
 class FunctionDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """A function that the model may call."""
 
@@ -146,7 +162,10 @@ class OpenKimiOptions(msgspec.Struct, frozen=True, kw_only=True):
 class ChatCompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The body of ``POST /v1/chat/completions``; fields it does not know are ignored."""
 
-    messages: Annotated[list[RequestMessage], msgspec.Meta(min_length=1)]
+    messages: Annotated[
+        list[Annotated[RequestMessage, msgspec.Meta(extra_json_schema=_NEEDS_OF_ROLES)]],
+        msgspec.Meta(min_length=1),
+    ]
     model: str = ""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
