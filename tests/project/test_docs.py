@@ -33,9 +33,12 @@ import openkimi
 from openkimi import Backend, ContextSampler, Embedder, KimiEngine, Processor, Retriever, Synthesizer
 from openkimi.api import schemas as wire
 from openkimi.api.app import create_app
+from openkimi.api.completions_schemas import Completion, CompletionLogprobs, CompletionRequest
 from openkimi.api.convert import ask_of
+from openkimi.api.embeddings_schemas import EmbeddingList, EmbeddingRequest
 from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.server import main as server_command
+from openkimi.api.tokenize_schemas import TokenCountList, TokenizeRequest
 from openkimi.config import RawConfig, build_config
 from openkimi.plugins import HOOKS
 from openkimi.receipt import DocumentReceipt, Passage, Receipt
@@ -223,10 +226,20 @@ def _check_answer(value: dict[str, Any], where: str) -> None:
     assert _keys(value) <= _keys(sent), f"{where}: {_keys(value) - _keys(sent)} is never sent"
 
 
+LISTS: dict[str, type[msgspec.Struct]] = {
+    "document": wire.DocumentList,
+    "model": wire.ModelList,
+    "embedding": EmbeddingList,
+    "token_count": TokenCountList,
+}
+
+
 def _kind_of(value: dict[str, Any]) -> type[msgspec.Struct]:
     """Tell what the gateway would send such an object as."""
     if value.get("object") == "list":
-        return wire.DocumentList if value["data"][0]["object"] == "document" else wire.ModelList
+        return LISTS[value["data"][0]["object"]]
+    if value.get("object") == "text_completion":
+        return Completion
     marks = {"choices": wire.ChatCompletion, "error": wire.ErrorBody, "compressed": Receipt}
     return next(kind for mark, kind in marks.items() if mark in value)
 
@@ -387,6 +400,10 @@ def test_every_route_is_described(held: Any) -> None:
     [
         (wire.ChatCompletionRequest, "Parameters"),
         (ResponsesRequest, "Parameters of a response"),
+        (CompletionRequest, "Parameters of a completion"),
+        (CompletionLogprobs, "Parameters of a completion"),
+        (EmbeddingRequest, "Parameters of embeddings"),
+        (TokenizeRequest, "Parameters of token counts"),
         (wire.OpenKimiOptions, "The `openkimi` object of a request"),
         (Receipt, "The receipt"),
         (DocumentReceipt, "The receipt"),
