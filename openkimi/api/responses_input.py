@@ -141,13 +141,18 @@ def _content(content: str | list[InputPart] | None, where: str) -> str | tuple[P
 
 
 def _part(part: InputPart, where: str) -> Part:
-    if part.type in _TEXTS and part.text is not None:
-        return TextPart(text=part.text)
-    if part.type == "refusal" and part.refusal is not None:
-        return TextPart(text=part.refusal)
+    if part.type in _TEXTS:
+        return TextPart(text=_required(part.text, f"{where}.text"))
+    if part.type == "refusal":
+        return TextPart(text=_required(part.refusal, f"{where}.refusal"))
     if part.type == "input_image" and part.image_url is not None:
         return ImagePart(url=part.image_url, detail=part.detail)
-    raise UnsupportedParameter(f"'{where}': a part of type '{part.type}' cannot be served", param=where)
+    if part.type == "input_image":
+        message = f"'{where}.image_url' is required: no files are stored here, so none can be named"
+        raise UnsupportedParameter(message, param=f"{where}.image_url")
+    raise UnsupportedParameter(
+        f"'{where}.type': a part of type '{part.type}' cannot be served", param=f"{where}.type"
+    )
 
 
 def _required(value: T | None, where: str) -> T:

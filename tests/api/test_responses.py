@@ -397,8 +397,13 @@ async def test_hints_are_accepted(gateway: Any, hints: Any) -> None:
             "invalid_value",
         ),
         (
+            {"input": [{"role": "user", "content": [{"type": "input_text"}]}]},
+            "input[0].content[0].text",
+            "missing_required_parameter",
+        ),
+        (
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
-            "input[0].content[0]",
+            "input[0].content[0].type",
             "unsupported_parameter",
         ),
         (
@@ -408,7 +413,7 @@ async def test_hints_are_accepted(gateway: Any, hints: Any) -> None:
         ),
         (
             {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]},
-            "input[0].content[0]",
+            "input[0].content[0].image_url",
             "unsupported_parameter",
         ),
         ({"previous_response_id": "resp_1"}, "previous_response_id", "unsupported_parameter"),
@@ -525,8 +530,18 @@ async def test_long_input_is_compressed_and_the_receipt_names_its_item(gateway: 
     assert "Paragraph" in text[passage["start"] : passage["end"]]
 
 
-async def test_stored_documents_answer_too(gateway: Any) -> None:
+async def test_several_paths_make_one_response(gateway: Any) -> None:
     """The openkimi object of a request means what it means in chat completions."""
+    async with gateway(reply="Yes.") as server:
+        status, body = await respond(server, {**HELLO, "openkimi": {"mpr": {"candidates": 3}}})
+
+    assert status == 200, body
+    assert body["openkimi"]["paths"] == 3
+    assert body["output"][-1]["content"][0]["text"] == "Yes."
+
+
+async def test_a_document_that_is_not_stored_is_a_404(gateway: Any) -> None:
+    """An id in the openkimi object that is nobody's, or another's, is not found."""
     async with gateway() as server:
         status, body = await respond(server, {**HELLO, "openkimi": {"documents": ["doc_none"]}})
 
