@@ -1,5 +1,6 @@
 """The command openkimi."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 
 import openkimi
 from openkimi.cli import main
+from openkimi.config import build_config, read_config
 
 
 def run(*arguments: str) -> Result:
@@ -72,3 +74,41 @@ def test_schema_writes_the_schema(tmp_path: Path) -> None:
 def test_the_version_is_the_packages() -> None:
     """--version prints it."""
     assert openkimi.__version__ in run("--version").output
+
+
+def test_a_new_key_is_shown_once_with_its_entry_for_the_config(tmp_path: Path) -> None:
+    """The entry holds the key's hash, is good as it is, and each call makes another key."""
+    key, entry = run("keys", "new", "alice").stdout.splitlines()
+    other, _ = run("keys", "new", "alice").stdout.splitlines()
+    path = write(tmp_path / "config.json", {"server": {"api_keys": [json.loads(entry)]}})
+
+    [known] = build_config(read_config(path)).server.api_keys
+    assert (known.name, known.digest) == ("alice", hashlib.sha256(key.encode()).digest())
+    assert len(key) > 40
+    assert key != other
+    assert run("check", path).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["", "two words", "anonymous", "-x", "../x"])
+def test_a_name_that_no_key_can_have_is_refused(name: str) -> None:
+    """The name of a key is one plain word, and not that of callers without one."""
+    assert run("keys", "new", "--", name).exit_code == 2
+
+
+def test_check_warns_of_a_key_that_can_be_guessed(tmp_path: Path) -> None:
+    """The place is named and the key is not."""
+    path = write(tmp_path / "config.json", {"server": {"api_keys": ["hunter2"]}})
+
+    shown = run("check", path)
+
+    assert shown.exit_code == 0
+    assert "server.api_keys[0]: less than 16 characters" in shown.stderr
+    assert "hunter2" not in shown.output
+
+
+def test_check_looks_at_the_certificate(tmp_path: Path) -> None:
+    """A certificate that is not there is told before the gateway is started."""
+    tls = {"certificate": "/no/such.pem", "key": "/no/such.key"}
+    path = write(tmp_path / "config.json", {"server": {"tls": tls}})
+
+    assert "server.tls.certificate: /no/such.pem: cannot be read" in run("check", path).stderr

@@ -121,8 +121,11 @@ class SharedBuckets:
 
     def __init__(self, store: Secret) -> None:
         from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
 
-        self._client = Redis.from_url(redis_url(store))
+        # One more try at once mends a connection that a restarted store has closed; waiting is for callers.
+        self._client = Redis.from_url(redis_url(store), retry=Retry(NoBackoff(), 1))
         self._script: AsyncScript = self._client.register_script(_SCRIPT)
         self._own = MemoryBuckets()
         self._try_at = 0.0

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
+
+from openkimi.api.server import _warn
+from openkimi.config import build_config
 
 SERVER = [sys.executable, "-m", "openkimi.api.server"]
 
@@ -42,15 +48,13 @@ def refused(*arguments: str, **environ: str) -> tuple[int, str]:
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+def running(*arguments: str, log: Any = subprocess.DEVNULL) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Start the server and yield its address, read from what it prints."""
-    process = subprocess.Popen(
-        [*SERVER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    process = subprocess.Popen([*SERVER, *arguments], stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            if found := re.search(r"on (http://\S+) ", line):
+            if found := re.search(r"on (https?://\S+) ", line):
                 break
         else:
             raise AssertionError("the server ended without serving")
@@ -62,15 +66,20 @@ def running(*arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
         process.stdout.close()  # type: ignore[union-attr]
 
 
-def post(url: str, body: Any) -> Any:
+def post(url: str, body: Any, *, context: ssl.SSLContext | None = None, **headers: str) -> Any:
     request = urllib.request.Request(
-        f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        f"{url}/v1/chat/completions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", **headers},
     )
     deadline = time.monotonic() + 20
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=20, context=context) as response:
                 return json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return json.load(error)
         except (ConnectionError, urllib.error.URLError):
             if time.monotonic() > deadline:
                 raise
@@ -174,3 +183,131 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(config: Any) -> None:
 
     assert status == 2
     assert f"openkimi: cannot listen on 127.0.0.1:{port}: Address already in use; choose another" in said
+
+
+# HTTPS
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Make certificates that sign themselves: ``pem(name)`` gives the paths of one and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("pem")
+
+    def make(name: str, *, password: str | None = None) -> dict[str, str]:
+        files = {"certificate": str(folder / f"{name}.pem"), "key": str(folder / f"{name}.key")}
+        protection = ["-passout", f"pass:{password}"] if password else ["-nodes"]
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        output = ["-keyout", files["key"], "-out", files["certificate"], *protection]
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "2", *names, *output]
+        subprocess.run(command, check=True, capture_output=True)
+        return files
+
+    return make
+
+
+@pytest.mark.parametrize("password", [None, "a word"])
+def test_it_serves_https(config: Any, pem: Any, password: str | None) -> None:
+    """With a certificate the gateway speaks HTTPS and says so, also where the key is encrypted."""
+    files = pem("good", password=password)
+    tls = files if password is None else {**files, "key_password": password}
+    context = ssl.create_default_context(cafile=files["certificate"])
+
+    with running("--config", config(server={"tls": tls}), "--port", "0") as (url, _):
+        answer = post(url, {"messages": [{"role": "user", "content": "Hello?"}]}, context=context)
+
+    assert url.startswith("https://")
+    assert answer["choices"][0]["message"]["content"] == "Yes."
+
+
+def test_a_certificate_that_cannot_be_used_ends_the_start(config: Any, pem: Any, tmp_path: Path) -> None:
+    """Each mistake is one line that names the file at fault; nobody is asked for a password."""
+    one, other, locked = pem("one"), pem("other"), pem("locked", password="a word")
+    text = tmp_path / "text.pem"
+    text.write_text("no certificate")
+    wrong = {
+        "server.tls.certificate: /no/such.pem: cannot be read": {**one, "certificate": "/no/such.pem"},
+        "server.tls.key: /no/such.key: cannot be read": {**one, "key": "/no/such.key"},
+        f"server.tls.key: {other['key']} is not the key of the certificate": {**one, "key": other["key"]},
+        "server.tls.key_password: does not open": locked,
+        "server.tls.key_password: does not": {**locked, "key_password": "another"},
+        "are no certificate and private key in PEM format": {**one, "certificate": str(text)},
+    }
+
+    for message, tls in wrong.items():
+        status, said = refused("--config", config(server={"tls": tls}), "--port", "0")
+        assert status == 2
+        assert message in said
+        assert "another" not in said
+        assert len(said.strip().splitlines()) == 1
+
+
+# What strangers could reach, and what the log shows
+
+
+@pytest.mark.parametrize(
+    ("host", "server", "warnings"),
+    [
+        ("127.0.0.1", {}, []),
+        ("127.0.0.5", {}, []),
+        ("::1", {}, []),
+        ("0.0.0.0", {}, ["no_api_key"]),
+        ("::", {}, ["no_api_key"]),
+        ("192.0.2.1", {}, ["no_api_key"]),
+        ("fe80::1%eth0", {}, ["no_api_key"]),
+        ("0.0.0.0", {"api_keys": ["sk-0123456789abcdef"]}, []),
+        ("0.0.0.0", {"api_keys": ["hello"]}, ["short_api_key"]),
+        ("127.0.0.1", {"api_keys": [{"name": "a", "key": "hello"}]}, ["short_api_key"]),
+    ],
+)
+def test_what_lets_strangers_in_is_warned_of(host: str, server: dict[str, Any], warnings: list[str]) -> None:
+    """An address that others reach wants a key, and a key that can be guessed is none."""
+    with structlog.testing.capture_logs() as logged:
+        _warn(build_config({"server": server}).server, host)
+
+    assert [entry["event"] for entry in logged] == warnings
+    assert all("openkimi keys new" in entry["remedy"] for entry in logged)
+    assert "hello" not in repr(logged)
+
+
+def test_no_key_is_in_the_log_at_any_level(config: Any, tmp_path: Path) -> None:
+    """No key, right or wrong, and no store's password is shown, not even in part, at level debug."""
+    secrets = [
+        "alicesecret0123456789",
+        "bobsecret0123456789",
+        "filesecret0123456789",
+        "wrongsecret0123456789",
+    ]
+    alice, bob, filed, wrong = secrets
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps([{"name": "filed", "key": filed}]))
+    server = {
+        "api_keys": [alice, {"name": "bob", "key": bob}],
+        "api_keys_file": str(keys),
+        "rate_limit": {"requests_per_minute": 100, "tokens_per_minute": 100},
+        "rate_limit_store": "redis://user:storesecret0123456789@127.0.0.1:1/0",
+    }
+    path, log = config(server=server), tmp_path / "log"
+    hello = {"messages": [{"role": "user", "content": "Hello?"}]}
+
+    with log.open("w") as stream:
+        with running("--config", path, "--port", "0", "--log-level", "debug", log=stream) as (url, process):
+            for key in (alice, bob, filed, wrong, f"{alice}x"):
+                post(url, hello, Authorization=f"Bearer {key}")
+                post(url, {"messages": key}, **{"X-Api-Key": key})
+            keys.write_text("[" + json.dumps(filed))
+            time.sleep(1.1)
+            refusal = post(f"{url}/v1?key={alice}&x=", hello, Authorization=f"Bearer {wrong}")
+            process.send_signal(signal.SIGINT)
+            process.wait(15)
+    check = subprocess.run(
+        [sys.executable, "-m", "openkimi", "check", path], capture_output=True, text=True, check=False
+    )
+    text = log.read_text() + json.dumps(refusal) + check.stdout + check.stderr
+
+    assert "rate_limit_store_failed" in text
+    assert "request_refused" in text
+    for secret in [*secrets, "storesecret0123456789"]:
+        assert secret[:8] not in text
+        assert secret[-8:] not in text
