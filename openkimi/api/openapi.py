@@ -33,9 +33,9 @@ ERRORS = {
 RETRIED = frozenset({429, 503})
 """The errors that come with ``Retry-After``."""
 
-_ANY = (500, 503)
-_CALLER = (400, 401, 403, 408, 429, *_ANY)
-_BODY = (*_CALLER, 404, 413, 415, 422, 502, 504)
+_ANY = (403, 500, 503)
+_CALLER = (400, 401, 429, *_ANY)
+_BODY = (*_CALLER, 404, 408, 413, 415, 422, 502, 504)
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,9 +14,16 @@ from typing import Any
 
 
 @contextmanager
-def serving(**script: Any) -> Iterator[str]:
-    """Serve what ``script`` says on a free port and yield the base URL; show what the log warned of."""
-    config = {"llm": {"type": "scripted", **script}, "rag": {"persist": False}, "server": {"port": 0}}
+def serving(*keys: str, **script: Any) -> Iterator[str]:
+    """Serve what ``script`` says on a free port and yield the base URL; show what the log warned of.
+
+    With ``keys`` one of them is needed.
+    """
+    config = {
+        "llm": {"type": "scripted", **script},
+        "rag": {"persist": False},
+        "server": {"port": 0, "api_keys": keys},
+    }
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         Path(folder, "config.json").write_text(json.dumps(config), "utf-8")
