@@ -61,15 +61,16 @@ def default_context(parameters: int | None) -> int:
     return 2000 if parameters <= 4_000_000_000 else 4000
 
 
-async def fits(backend: Backend, request: GenerateRequest, limit: int) -> bool:
-    """Tell whether a request's prompt has at most ``limit`` tokens, without counting a whole book."""
+async def count_within(backend: Backend, request: GenerateRequest, limit: int) -> int | None:
+    """Count a request's prompt; None where it has more than ``limit`` tokens, told without a whole book."""
     for message in request.messages:
         prefix = limit * CHARACTERS_PER_TOKEN
         if len(message.text) > prefix:
             [tokens] = await backend.count_tokens([message.text[:prefix]])
             if tokens > limit:
-                return False
-    return await backend.count_prompt(request) <= limit
+                return None
+    tokens = await backend.count_prompt(request)
+    return tokens if tokens <= limit else None
 
 
 def seal(request: GenerateRequest, *, prompt_tokens: int, window: int) -> GenerateRequest:

@@ -84,6 +84,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     ``max_tokens`` as a backend receives it is always set and fits the window; ``limited`` is False when
     the caller set none, so that a server which knows its own window need not be told.
     ``model`` is the name the caller sent; a backend with one model ignores it.
+    ``stream`` is False when nobody reads the answer before it is complete: a hint that a backend may take
+    to give it in one delta.
     ``suffix`` asks for the text between the one message and it, told as one text and not as a chat; an empty
     one says that nothing follows, which a backend without that feature need not heed.
     """
@@ -107,6 +109,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     suffix: str | None = None
     user: str | None = None
+    stream: bool = True
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):

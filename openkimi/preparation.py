@@ -61,9 +61,10 @@ class Preparation:
             window=self._window,
             max_context_tokens=self._rag.max_context_tokens,
         )
-        turn = await self._search(await self._cut(ask, limits, preloaded), ask, limits)
+        turn, tokens = await self._cut(ask, limits, preloaded)
+        turn = await self._search(turn, ask, limits)
         if not turn.documents and not turn.hits:
-            return await self._unchanged(ask, turn, paths)
+            return await self._unchanged(ask, turn, paths, tokens)
         core = await self._core(turn, limits)
         packs = [
             await pack(self._backend, turn, context, limits, core=core, top_k=self._rag.top_k)
@@ -71,8 +72,11 @@ class Preparation:
         ]
         return Prepared(packs=tuple(packs), question=turn.question, receipt=_receipt(turn, packs, limits))
 
-    async def _cut(self, ask: Ask, limits: Budget, preloaded: Sequence[str]) -> Turn:
-        """Tell documents from instructions, if the messages do not fit or document text is capped."""
+    async def _cut(self, ask: Ask, limits: Budget, preloaded: Sequence[str]) -> tuple[Turn, int | None]:
+        """Tell documents from instructions, if the messages do not fit or document text is capped.
+
+        The prompt's tokens come along where they had to be counted and the messages stay as they are.
+        """
         named = (*ask.ingested, *preloaded) if ask.documents is None else await self._named(ask)
         stored = tuple(dict.fromkeys(named))
         capped = not await self._within_cap(ask)
@@ -81,11 +85,14 @@ class Preparation:
             if capped and any(len(cut.message.text) >= LONG for cut in turn.cuts if not cut.documents):
                 return True
             kept_free = min(limits.context, limits.prompt // 2) if turn.documents else 0
-            return not await budgets.fits(self._backend, turn.skeleton(), limits.prompt - kept_free)
+            limit = limits.prompt - kept_free
+            return await budgets.count_within(self._backend, turn.skeleton(), limit) is None
 
-        if not capped and await budgets.fits(self._backend, ask.request, limits.prompt):
-            return keep_messages(ask, stored)
-        return await cut_long_messages(ask, stored, overflows)
+        if not capped:
+            tokens = await budgets.count_within(self._backend, ask.request, limits.prompt)
+            if tokens is not None:
+                return keep_messages(ask, stored), tokens
+        return await cut_long_messages(ask, stored, overflows), None
 
     async def _within_cap(self, ask: Ask) -> bool:
         """Tell whether the messages that are long have no more tokens than document text may have."""
@@ -141,8 +148,9 @@ class Preparation:
             return [turn.hits]
         return self._sampler.sample(turn.hits, paths, seed=turn.request.seed or 0)
 
-    async def _unchanged(self, ask: Ask, turn: Turn, paths: int) -> Prepared:
-        tokens = await self._backend.count_prompt(ask.request)
+    async def _unchanged(self, ask: Ask, turn: Turn, paths: int, tokens: int | None = None) -> Prepared:
+        if tokens is None:
+            tokens = await self._backend.count_prompt(ask.request)
         packed = Packed(request=ask.request, prompt_tokens=tokens)
         receipt = Receipt(compressed=False, window=self._window, prompt_tokens=tokens, paths=paths)
         return Prepared(packs=(packed,) * paths, question=turn.question, receipt=receipt)

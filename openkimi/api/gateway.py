@@ -45,7 +45,9 @@ class Gateway:
 
     async def answer(self, request: HttpRequest, ask: Ask) -> Answer:
         """Answer at once, for as long as the client stays and the deadline allows."""
-        return await self.gather(request, self.engine.answer(self.of_caller(request, ask)), Answer(ask.n))
+        whole = msgspec.structs.replace(ask.request, stream=False)
+        ask = msgspec.structs.replace(self.of_caller(request, ask), request=whole)
+        return await self.gather(request, self.engine.answer(ask), Answer(ask.n))
 
     async def stream(self, request: HttpRequest, ask: Ask, writer: Writer) -> Response[Any]:
         """Answer as server-sent events; what fails before they start is raised."""

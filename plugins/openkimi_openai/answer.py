@@ -78,13 +78,13 @@ class _Chunk(msgspec.Struct):
 
 
 class Answer:
-    """Makes deltas of what a server streams: events in, :meth:`last` at the end."""
+    """Makes deltas of what a server sends: events in, until :attr:`done`, and :meth:`last` at the end."""
 
     def __init__(self, failure: Failure, host: str) -> None:
         self._failure = failure
         self._host = host
         self._calls: set[int] = set()
-        self._done = False
+        self.done = False
         self._reason: str | None = None
         self._usage: Usage | None = None
 
@@ -95,7 +95,7 @@ class Answer:
             BackendError: the event is an error, or not a chunk of a completion.
         """
         if event.data.strip() in ("", DONE):
-            self._done = self._done or DONE in event.data
+            self.done = self.done or DONE in event.data
             return None
         chunk = self._decode(event)
         if chunk.usage is not None:
@@ -109,7 +109,7 @@ class Answer:
         Raises:
             BackendError: the stream ended before the answer did.
         """
-        if self._reason is None and not self._done:
+        if self._reason is None and not self.done:
             raise BackendError(f"{self._host} ended the stream in the middle of the answer")
         default: FinishReason = "tool_calls" if self._reason is None and self._calls else "stop"
         return Delta(finish_reason=_REASONS.get(self._reason or "", default), usage=self._usage)

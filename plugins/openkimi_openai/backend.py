@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeVar, get_args
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar, get_args
 
 from openkimi import Backend, Delta, Feature, GenerateRequest
-from openkimi_openai.answer import DONE, Answer
+from openkimi_openai.answer import Answer
 from openkimi_openai.client import Client
+from openkimi_openai.connection import Connection
 from openkimi_openai.estimate import Estimate
 from openkimi_openai.options import DEFAULT_CONTEXT_LENGTH, CharactersPerToken, OpenAIOptions
-from openkimi_openai.payload import encode_request
-from openkimi_openai.sse import Event, EventParser
-
-if TYPE_CHECKING:
-    import aiohttp
+from openkimi_openai.payload import encode_request, is_streamed
+from openkimi_openai.sse import EventParser, WholeParser
 
 T = TypeVar("T")
 _INLINE = 20_000
 _GRACE = 0.05
+_PATIENCE = 2.0
+"""Times the timeout that an answer may take of which nothing shows before it is complete."""
 
 
 class OpenAIBackend(Backend):
@@ -52,14 +51,20 @@ class OpenAIBackend(Backend):
         """
         answer = Answer(self._client.failure, self._client.address.host)
         payload = encode_request(request, self._options)
-        async with (
-            self._client.post("chat/completions", payload) as response,
-            aclosing(read_events(response)) as events,
-        ):
-            async for event in events:
-                delta = answer.take(event)
-                if delta is not None:
-                    yield delta
+        streamed = is_streamed(request, self._options)
+        patience = 1.0 if streamed else _PATIENCE
+        async with self._client.post("chat/completions", payload, patience=patience) as response:
+            parser = EventParser() if is_stream(response, asked=streamed) else WholeParser()
+            piece = b"?"
+            while piece:
+                piece = await response.piece()
+                for event in parser.feed(piece) if piece else parser.end():
+                    delta = answer.take(event)
+                    if delta is not None:
+                        yield delta
+                if answer.done:
+                    break
+            await _drain(response)
         yield answer.last()
 
     async def count_prompt(self, request: GenerateRequest) -> int:
@@ -72,27 +77,19 @@ class OpenAIBackend(Backend):
         return await _off_loop(sum(map(len, texts)), lambda: [self._estimate.text(text) for text in texts])
 
 
-async def read_events(response: aiohttp.ClientResponse) -> AsyncGenerator[Event, None]:
-    """Read a response's events up to ``[DONE]``; an answer that is plain JSON is one event."""
-    if response.content_type.endswith("json"):
-        yield Event(data=(await response.read()).decode("utf-8", "replace"))
-        return
-    parser = EventParser()
-    async for piece in response.content.iter_any():
-        for event in parser.feed(piece):
-            yield event
-            if event.data.strip() == DONE:
-                await _drain(response)
-                return
-    for event in parser.end():
-        yield event
+def is_stream(response: Connection, *, asked: bool) -> bool:
+    """Tell whether an answer comes as events: some servers never stream, some do not say what they send."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "text/event-stream" or (asked and not kind.endswith("json"))
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
+async def _drain(response: Connection) -> None:
     """Wait a moment for the end of the response, so that its connection can be used again."""
+    if response.complete:
+        return
     try:
         async with asyncio.timeout(_GRACE):
-            while await response.content.readany():
+            while await response.piece():
                 pass
     except TimeoutError:
         return

@@ -1,4 +1,4 @@
-"""One HTTP session to one server: keys, limits, timeouts and retries."""
+"""Calls of one server: keys, limits, timeouts and retries."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import structlog
 
-from openkimi import BackendError, BackendTimeout, BackendUnavailable, PluginError, UpstreamError, __version__
+from openkimi import BackendError, BackendTimeout, BackendUnavailable, UpstreamError, __version__
 from openkimi_openai.address import Address, resolve
+from openkimi_openai.connection import Connection
 from openkimi_openai.failure import Failure, network_reason
 from openkimi_openai.options import ServerOptions
-
-if TYPE_CHECKING:
-    import aiohttp
+from openkimi_openai.pool import ConnectTimeout, Pool
 
 _RETRIED = frozenset({429, 502, 503, 504})
 _FIRST_DELAY = 0.25
@@ -30,21 +29,22 @@ log = structlog.get_logger()
 class Client:
     """Posts JSON to one server; made by :func:`open_client`."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, address: Address, options: ServerOptions, failure: Failure
-    ) -> None:
-        self._session = session
+    def __init__(self, pool: Pool, address: Address, options: ServerOptions, failure: Failure) -> None:
+        self._pool = pool
         self._options = options
         self._slots = asyncio.Semaphore(options.concurrency)
         self.address = address
         self.failure = failure
 
     @asynccontextmanager
-    async def post(self, path: str, payload: Mapping[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Post JSON and yield the response once its status says that all is well.
+    async def post(
+        self, path: str, payload: Mapping[str, Any], *, patience: float = 1.0
+    ) -> AsyncIterator[Connection]:
+        """Post JSON and yield the connection to read from once its status says that all is well.
 
         Tries again, as the option ``retries`` says, while nothing of an answer has come. A connection
-        whose answer was not read to its end is closed when the block is left.
+        whose answer was not read to its end is closed when the block is left. The server may be silent
+        for ``patience`` times the option ``timeout``.
 
         Raises:
             BackendUnavailable: the server cannot be reached.
@@ -52,25 +52,25 @@ class Client:
             UpstreamError: the server answered with an error of its own.
             BackendError: the connection broke in the middle of the answer.
         """
-        body = msgspec.json.encode(payload)
+        body, silence = msgspec.json.encode(payload), self._options.timeout * patience
         async with self._slots:
-            response = await self._answer(path, body)
+            response = await self._answer(path, body, silence)
             try:
-                with self._translated(BackendError, f"{self.address.host} broke off its answer"):
+                with self._translated(BackendError, f"{self.address.host} broke off its answer", silence):
                     yield response
             finally:
-                response.close()
+                self._pool.release(response)
 
     async def post_json(self, path: str, payload: Mapping[str, Any]) -> bytes:
         """Post JSON and read the whole answer."""
         async with self.post(path, payload) as response:
             return await response.read()
 
-    async def _answer(self, path: str, body: bytes) -> aiohttp.ClientResponse:
+    async def _answer(self, path: str, body: bytes, silence: float) -> Connection:
         tried = 0
         while True:
             try:
-                return await self._try(path, body)
+                return await self._try(path, body, silence)
             except (BackendUnavailable, UpstreamError) as error:
                 delay = _delay(tried, error.retry_after)
                 status = error.status if isinstance(error, UpstreamError) else None
@@ -80,64 +80,51 @@ class Client:
             await asyncio.sleep(delay)
             tried += 1
 
-    async def _try(self, path: str, body: bytes) -> aiohttp.ClientResponse:
-        with self._translated(BackendUnavailable, f"cannot reach {self.failure.place}"):
-            response = await self._session.post(
-                f"{self.address.url}/{path}", data=body, allow_redirects=False
-            )
+    async def _try(self, path: str, body: bytes, silence: float) -> Connection:
+        with self._translated(BackendUnavailable, f"cannot reach {self.failure.place}", silence):
+            response = await self._pool.post(path, body, silence=silence)
             if 200 <= response.status < 300:
                 return response
             try:
-                said = await _read_some(response)
+                said = await response.read(_ERROR_BODY)
             finally:
-                response.close()
+                self._pool.release(response)
         raise self.failure.refused(response.status, response.headers, said)
 
     @contextmanager
-    def _translated(self, kind: type[BackendError], what: str) -> Iterator[None]:
+    def _translated(self, kind: type[BackendError], what: str, silence: float) -> Iterator[None]:
         """Make our errors of those of the network."""
-        import aiohttp
-
         try:
             yield
-        except aiohttp.ConnectionTimeoutError as error:
+        except ConnectTimeout as error:
             raise BackendTimeout(
                 f"{self.failure.place} took no connection within {self._options.connect_timeout:g} s"
             ) from error
         except TimeoutError as error:
-            raise BackendTimeout(
-                f"{self.address.host} sent nothing for {self._options.timeout:g} s"
-            ) from error
-        except (aiohttp.ClientError, ConnectionError) as error:
+            raise BackendTimeout(f"{self.address.host} sent nothing for {silence:g} s") from error
+        except OSError as error:
             raise kind(self.failure.clean(f"{what}: {network_reason(error)}")) from error
 
 
 @asynccontextmanager
 async def open_client(options: ServerOptions, *, section: str) -> AsyncIterator[Client]:
-    """Open a session to the server that the options of a config section name, and close it at the end.
+    """Make a client of the server that a section's options name; its connections close at the end.
 
     Raises:
         ConfigError: the options do not name a server.
-        PluginError: aiohttp is not installed.
     """
-    try:
-        import aiohttp
-    except ImportError as error:
-        raise PluginError("the kind 'openai' needs aiohttp: pip install aiohttp") from error
     address = resolve(options)
     secrets = [*options.headers.values(), *([address.key] if address.key else [])]
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=None, connect=options.connect_timeout, sock_read=options.timeout),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers=_headers(address, options),
-    ) as session:
-        yield Client(session, address, options, Failure(address, section, secrets))
+    pool = Pool(address.url, _headers(address, options), connect_timeout=options.connect_timeout)
+    try:
+        yield Client(pool, address, options, Failure(address, section, secrets))
+    finally:
+        pool.close()
 
 
 def _headers(address: Address, options: ServerOptions) -> dict[str, str]:
     """Join our headers and the user's, which win."""
-    headers = {"content-type": "application/json", "user-agent": f"openkimi/{__version__}"}
+    headers = {"accept": "*/*", "content-type": "application/json", "user-agent": f"openkimi/{__version__}"}
     if address.key is not None:
         headers["authorization"] = f"Bearer {address.key.reveal()}"
     return headers | {name.lower(): value.reveal() for name, value in options.headers.items()}
@@ -148,13 +135,3 @@ def _delay(tried: int, retry_after: float | None) -> float | None:
     if retry_after is None:
         return min(_FIRST_DELAY * 2.0**tried, _LONGEST_DELAY) * random.uniform(0.5, 1.0)
     return retry_after + random.uniform(0, 0.1) if retry_after <= _LONGEST_DELAY else None
-
-
-async def _read_some(response: aiohttp.ClientResponse) -> bytes:
-    """Read what an error says, but not without end."""
-    body = b""
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) >= _ERROR_BODY:
-            break
-    return body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import os
 import re
+import ssl
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -33,6 +34,8 @@ class Failure:
     def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """Make the error of an HTTP status, with the server's own message where it gave one.
 
+        The names in ``headers`` are in lower case.
+
         What is said to a 401 is left out: servers repeat parts of the key there.
         """
         error = _error_object(body)
@@ -48,7 +51,7 @@ class Failure:
             status=status,
             param=_string(error, "param"),
             code=_string(error, "code"),
-            retry_after=retry_after(headers.get("Retry-After")),
+            retry_after=retry_after(headers.get("retry-after")),
         )
 
     def said(self, error: Any) -> str:
@@ -79,10 +82,19 @@ class Failure:
 
 def network_reason(error: Exception) -> str:
     """Say in a few words why a connection failed."""
-    cause = getattr(error, "os_error", error)
-    if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:
-        return os.strerror(cause.errno)
-    return str(cause) or type(cause).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        number = error.errno or _errno(str(error))
+        if number is not None and number > 0:
+            return os.strerror(number)
+    return str(error) or type(error).__name__
+
+
+def _errno(text: str) -> int | None:
+    """Find the first number where several addresses of a host failed, each in its way."""
+    match = re.search(r"\[Errno (\d+)\]", text)
+    return int(match[1]) if match else None
 
 
 def retry_after(value: str | None) -> float | None:
@@ -107,7 +119,7 @@ def _error_object(body: bytes) -> Any:
 
 def _first_line(body: bytes, headers: Mapping[str, str]) -> str:
     """Take an error page's text, unless it is HTML, which tells nobody anything."""
-    if "html" in headers.get("Content-Type", "") or body.lstrip().startswith((b"<", b"{", b"[")):
+    if "html" in headers.get("content-type", "") or body.lstrip().startswith((b"<", b"{", b"[")):
         return ""
     return body.decode("utf-8", "replace").strip()[:_LONGEST]
 

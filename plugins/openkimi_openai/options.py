@@ -35,7 +35,12 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         float, Meta(gt=0, description="Seconds that making a connection may take.")
     ] = 10.0
     timeout: Annotated[
-        float, Meta(gt=0, description="Seconds that the server may send nothing while it owes an answer.")
+        float,
+        Meta(
+            gt=0,
+            description="Seconds that the server may send nothing while it owes an answer; "
+            "twice as long where the answer is asked for whole.",
+        ),
     ] = 300.0
     concurrency: Annotated[int, Meta(ge=1, description="The most calls at the same time.")] = 64
     retries: Annotated[
@@ -74,6 +79,13 @@ class OpenAIOptions(ServerOptions, frozen=True, kw_only=True, forbid_unknown_fie
         Literal["max_tokens", "max_completion_tokens"],
         Meta(description="The name that the server knows max_tokens by."),
     ] = "max_tokens"
+    stream: Annotated[
+        Literal["auto", "always"],
+        Meta(
+            description="always: ask for streams also where the caller wants the whole answer, "
+            "for servers behind proxies that cut silent connections."
+        ),
+    ] = "auto"
     tokenizer: Annotated[
         Literal["auto", "estimate"] | CharactersPerToken,
         Meta(description="How tokens are counted: by an estimate, whose ratios an object sets."),

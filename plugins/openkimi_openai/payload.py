@@ -7,20 +7,27 @@ from typing import Any
 from openkimi import GenerateRequest, Message, ResponseFormat, TextPart, Tool, ToolChoice
 from openkimi_openai.options import OpenAIOptions
 
+_DEFAULTS = GenerateRequest(messages=())
+
 
 def encode_request(request: GenerateRequest, options: OpenAIOptions) -> dict[str, Any]:
-    """Write a streamed request; settings that have their defaults are left out."""
+    """Write a request; settings that have their defaults are left out."""
     payload: dict[str, Any] = {
         "model": options.model_name,
         "messages": [encode_message(message) for message in request.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
     }
+    if is_streamed(request, options):
+        payload |= {"stream": True, "stream_options": {"include_usage": True}}
     if request.max_tokens is not None and (request.limited or options.max_output_tokens):
         payload[options.max_tokens_field] = min(
             request.max_tokens, options.max_output_tokens or request.max_tokens
         )
     return payload | _sampling(request) | _shape(request)
+
+
+def is_streamed(request: GenerateRequest, options: OpenAIOptions) -> bool:
+    """Tell whether the server is asked for a stream."""
+    return request.stream or options.stream == "always"
 
 
 def encode_message(message: Message) -> dict[str, Any]:
@@ -62,10 +69,9 @@ def _sendable(text: str) -> str:
 
 
 def _sampling(request: GenerateRequest) -> dict[str, Any]:
-    defaults = GenerateRequest(messages=())
     names = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "user")
     settings = {name: getattr(request, name) for name in names}
-    payload = {name: value for name, value in settings.items() if value != getattr(defaults, name)}
+    payload = {name: value for name, value in settings.items() if value != getattr(_DEFAULTS, name)}
     if request.logit_bias:
         payload["logit_bias"] = {str(token): bias for token, bias in request.logit_bias.items()}
     if request.stop:

@@ -62,3 +62,19 @@ class EventParser:
         data, self._data = self._data, []
         event, self._event = self._event, ""
         return Event(data="\n".join(data), event=event or "message") if data else None
+
+
+class WholeParser:
+    """Makes one event of a body that is no event stream."""
+
+    def __init__(self) -> None:
+        self._body = bytearray()
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take more bytes."""
+        self._body += data
+        return []
+
+    def end(self) -> list[Event]:
+        """Return the body."""
+        return [Event(data=self._body.decode("utf-8", "replace"))]

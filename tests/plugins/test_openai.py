@@ -781,3 +781,26 @@ def test_a_limit_that_nobody_set_is_not_sent() -> None:
 
     assert "max_tokens" not in encode_request(request, OpenAIOptions(model_name="m"))
     assert encode_request(request, OpenAIOptions(model_name="m", max_output_tokens=50))["max_tokens"] == 50
+
+
+async def test_a_whole_answer_is_asked_for_whole() -> None:
+    """Where nobody reads along the server is asked for one JSON answer, unless the option says otherwise."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        message = {"role": "assistant", "content": "Hello, 世界"}
+        choice = {"index": 0, "message": message, "finish_reason": "length"}
+        return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
+
+    async with Upstream(handler).running() as upstream, opened(upstream) as backend:
+        first, last = await collect(backend, ask(stream=False))
+
+        assert (first.content, last.finish_reason) == ("Hello, 世界", "length")
+        assert last.usage == Usage(prompt_tokens=3, completion_tokens=4)
+        assert {"stream", "stream_options"} & upstream.payload.keys() == set()
+
+    async with (
+        Upstream(streaming(*HELLO)).running() as upstream,
+        opened(upstream, stream="always") as backend,
+    ):
+        assert text(await collect(backend, ask(stream=False))) == "Hello, 世界"
+        assert upstream.payload["stream"] is True
