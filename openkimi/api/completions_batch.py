@@ -46,8 +46,9 @@ class Batch:
             OpenKimiError: what the engine raises.
         """
         if self._asks[0].request.max_tokens == 0:
-            async for delta in self._unanswered(engine):
-                yield delta
+            async with aclosing(self._unanswered(engine)) as deltas:
+                async for delta in deltas:
+                    yield delta
             return
         with self._naming_parameters():
             async with aclosing(engine.answer_each(self._asks)) as events:
@@ -59,7 +60,9 @@ class Batch:
                         yield msgspec.structs.replace(event, index=at * self.each + event.index)
 
     def best(self, choices: Sequence[Choice], n: int) -> list[Choice]:
-        """Choose the ``n`` answers of each prompt whose tokens were likeliest on average."""
+        """Choose the ``n`` answers of each prompt whose tokens were likeliest on average, if there are more."""
+        if n == self.each:
+            return list(choices)
         groups = (choices[at : at + self.each] for at in range(0, len(choices), self.each))
         return [choice for group in groups for choice in sorted(group, key=_likelihood, reverse=True)[:n]]
 

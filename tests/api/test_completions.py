@@ -383,6 +383,14 @@ async def test_the_best_are_chosen_by_their_logprobs(around: Any) -> None:
     assert body["usage"]["completion_tokens"] == 5
 
 
+async def test_answers_keep_their_order(around: Any) -> None:
+    """Without best_of an answer's index is its number, however likely its tokens were."""
+    async with around(Lucky("logprobs")) as server:
+        _, body = await post(server, {"prompt": PROMPT, "n": 3, "logprobs": 0})
+
+    assert [choice["text"] for choice in body["choices"]] == ["1", "2", "3"]
+
+
 async def test_a_suffix_reaches_a_backend_that_fills_in(gateway: Any) -> None:
     """Text before and after go to the backend as they are: no documents, one path."""
     async with gateway() as server:
