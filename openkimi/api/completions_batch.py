@@ -60,7 +60,7 @@ class Batch:
                         yield msgspec.structs.replace(event, index=at * self.each + event.index)
 
     def best(self, choices: Sequence[Choice], n: int) -> list[Choice]:
-        """Choose the ``n`` answers of each prompt whose tokens were likeliest on average, if there are more."""
+        """Choose the ``n`` answers of each prompt whose tokens were likeliest on average."""
         if n == self.each:
             return list(choices)
         groups = (choices[at : at + self.each] for at in range(0, len(choices), self.each))
