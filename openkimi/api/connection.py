@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -117,7 +118,8 @@ class _Sending(ASGIResponse):
         async def write(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        async with Connected(receive):
-            await self.events.run(lambda: self.start_response(send), write)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        with suppress(ClientException):  # who has left needs no answer
+            async with Connected(receive):
+                await self.events.run(lambda: self.start_response(send), write)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         await self.after_response()

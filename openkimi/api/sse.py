@@ -92,8 +92,8 @@ class EventStream:
         await self._send(self._writer.write(event))
 
     async def _fill(self) -> None:
-        """Send the status where that is still to do, else a comment."""
-        await self._send((_COMMENT,) if self._begun else ())
+        """Send a comment, after the status where that is still to do."""
+        await self._send((_COMMENT,))
 
     async def _send(self, lines: Iterable[bytes]) -> None:
         async with self._sending:
