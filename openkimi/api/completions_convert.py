@@ -94,5 +94,6 @@ def _request(body: CompletionRequest, prompt: str) -> GenerateRequest:
         logprobs=body.logprobs is not None or chooses_best(body),
         top_logprobs=body.logprobs or 0,
         suffix=body.suffix,
+        stream=bool(body.stream),
         user=body.user,
     )

@@ -309,6 +309,15 @@ async def test_parameters_reach_the_backend(gateway: Any, name: str, value: Any)
         assert getattr(server.backend.requests[-1], name) == value
 
 
+async def test_a_backend_knows_whether_it_is_read_as_it_writes(gateway: Any) -> None:
+    """An answer that is sent whole may come from the backend in one piece."""
+    async with gateway(reply="Yes.") as server:
+        await post(server, {"prompt": PROMPT})
+        await pieces(server, {"prompt": PROMPT})
+
+        assert [request.stream for request in server.backend.requests] == [False, True]
+
+
 async def test_clients_are_met_with_leniency(gateway: Any) -> None:
     """Unknown fields, nulls, best_of 0 and biases of no token are no errors."""
     body = {
