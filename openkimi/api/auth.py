@@ -49,10 +49,10 @@ class KeyRing:
             return
         shown = connection.headers.get("x-api-key") or _bearer(connection.headers.get("authorization", ""))
         if not shown:
-            raise NotAuthorizedException("an API key is needed: send 'Authorization: Bearer <key>'")
+            raise _refusal("an API key is needed: send 'Authorization: Bearer <key>'")
         key = self._find(shown.encode("latin-1", "replace"))  # the bytes as they came: headers are Latin-1
         if key is None:
-            raise NotAuthorizedException("this API key is not known here")
+            raise _refusal("this API key is not known here")
         connection.scope["state"][_STATE] = Caller(tenant=key.name, rate_limit=key.rate_limit)
 
     def _find(self, sent: bytes) -> ApiKey | None:
@@ -77,6 +77,10 @@ def caller_of(connection: Connection) -> Caller:
     """Return who sent a request that :meth:`KeyRing.authenticate` let pass."""
     caller = connection.scope["state"].get(_STATE)
     return caller if isinstance(caller, Caller) else Caller()
+
+
+def _refusal(message: str) -> NotAuthorizedException:
+    return NotAuthorizedException(message, headers={"WWW-Authenticate": "Bearer"})
 
 
 def _bearer(header: str) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 import aiohttp
 import pytest
 import structlog
+from litestar import Litestar, get
 
 from openkimi import ConfigError, KimiEngine
 from openkimi.api.app import create_app
+from openkimi.api.routers import create_chat_router
 from openkimi.api_keys import ApiKey
 from openkimi.config import build_config
 from openkimi.testing import serving
@@ -107,6 +109,36 @@ async def test_without_keys_everybody_comes_in(gateway: Any) -> None:
     async with gateway(reply="Yes.") as server:
         assert (await server.chat(HELLO))[0] == 200
         assert (await server.chat(HELLO, headers=bearer("anything")))[0] == 200
+
+
+async def test_a_refusal_names_the_scheme(gateway: Any) -> None:
+    """A 401 says by WWW-Authenticate what it wants (RFC 9110, 15.5.2)."""
+    async with gateway({"api_keys": NAMED}) as server, server.http.get("/v1/models") as response:
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_mounted_router_keeps_keys_and_limits(held: Any) -> None:
+    """In somebody's own application the router asks for keys and counts; the other routes are theirs."""
+    engine = KimiEngine(
+        plugins=[held(reply="Yes.")], llm_config={"type": "held"}, rag_config={"type": "held"}
+    )
+    server = {"api_keys": NAMED, "rate_limit": {"requests_per_minute": 1}}
+    engine._overrides |= {"server": server, "embedder": {"type": "held"}}
+
+    @get("/mine")
+    async def mine() -> str:
+        return "mine"
+
+    app = Litestar([create_chat_router(engine), mine], lifespan=[engine.lifespan], logging_config=None)
+    got = []
+    async with serving(app) as url, aiohttp.ClientSession(url) as http:
+        for headers in ({}, bearer(ALICE), bearer(ALICE), bearer(BOB)):
+            async with http.post("/v1/chat/completions", json=HELLO, headers=headers) as response:
+                got.append((response.status, response.headers.get("x-ratelimit-remaining-requests")))
+        async with http.get("/mine") as response:
+            assert await response.text() == "mine"
+
+    assert got == [(401, None), (200, "0"), (429, "0"), (200, "0")]
 
 
 # Tenants
