@@ -35,7 +35,7 @@ types: setup
 wheel *args: setup
     {{python}} -m pytest -m packaging tests/project/test_packaging.py "$@"
 
-# Run the test suites of others against the gateway, or some: `just compat openai langchain schemathesis`
+# Run the test suites of others against the gateway; one by its name, such as `just compat openai`
 [no-exit-message]
 compat *suites: setup
     @exec {{python}} tests/compat/run.py "$@"

@@ -22,7 +22,8 @@ class Environment:
         self.path = PLACE / name
         self._requirements = HERE / "requirements" / f"{name}.txt"
         self._stamp = self.path / "stamp"
-        state = self._requirements.read_bytes() + sys.version.encode()
+        pinned = self._requirements.read_bytes() if self._requirements.exists() else b""
+        state = pinned + sys.version.encode()
         self._digest = hashlib.sha256(state).hexdigest()
         if not self._stamp.exists() or self._stamp.read_text() != self._digest:
             self._make()
@@ -57,7 +58,8 @@ class Environment:
     def _make(self) -> None:
         print(f"installing {self._requirements.name} into {self.path}", flush=True)
         venv.create(self.path, clear=True, with_pip=True)
-        self._pip("install", "--require-hashes", "--requirement", str(self._requirements))
+        if self._requirements.exists():
+            self._pip("install", "--require-hashes", "--requirement", str(self._requirements))
         self._stamp.write_text(self._digest)
 
     def _pip(self, *arguments: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -12,8 +14,10 @@ from environment import Environment
 from gateway import serving
 
 HERE = Path(__file__).parent
+NPM_PACKAGE = "openai@6.49.0"
 KEY = "a-key-of-the-suites"
 PYTEST = ("-m", "pytest", "-q", "-p", "expected_failures")
+OURS = ("-c", "pytest.ini", "--confcutdir", ".")
 
 RESOURCES = ("chat/test_completions", "test_completions", "test_embeddings", "test_models", "test_responses")
 SERVED = "create or (Models and (list or retrieve))"
@@ -47,7 +51,7 @@ def langchain(venv: Environment) -> None:
     """Run LangChain's integration tests of chat models and embeddings through langchain-openai."""
     with serving(tool_calls=CALLS) as url, serving(reply=JOKE) as joking:
         venv.python(
-            *(*PYTEST, "-c", "langchain_suite.ini", "--confcutdir", ".", "langchain_suite.py"),
+            *(*PYTEST, *OURS, "langchain_suite.py"),
             cwd=HERE,
             environ={"OPENKIMI_URL": f"{url}/v1", "OPENKIMI_JOKING_URL": f"{joking}/v1"},
         )
@@ -70,13 +74,35 @@ def schemathesis(venv: Environment) -> None:
         )
 
 
-SUITES = {"openai": openai, "langchain": langchain, "schemathesis": schemathesis}
+def llama_index(venv: Environment) -> None:
+    """Try LlamaIndex's client of OpenAI-like servers."""
+    with serving(tool_calls=CALLS) as url:
+        venv.python(*PYTEST, *OURS, "llama_index_client.py", cwd=HERE, environ={"OPENKIMI_URL": f"{url}/v1"})
+
+
+def node(venv: Environment) -> None:
+    """Try the openai package of npm, where Node.js is there."""
+    subprocess.run(["npm", "install", "--prefix", venv.path, "--no-save", NPM_PACKAGE], check=True)
+    script = shutil.copy(HERE / "node_client.mjs", venv.path)
+    with serving(KEY, tool_calls=CALLS) as url:
+        environ = {**os.environ, "BASE_URL": f"{url}/v1", "API_KEY": KEY}
+        subprocess.run(["node", script], check=True, env=environ)
+
+
+SUITES = {
+    "openai": openai,
+    "langchain": langchain,
+    "llama_index": llama_index,
+    "schemathesis": schemathesis,
+    "node": node,
+}
+EVERYWHERE = [name for name in SUITES if name != "node"]
 
 
 def main(names: list[str]) -> int:
-    """Run the named suites, or all, and tell which of them failed."""
+    """Run the named suites, or those that need nothing but Python, and tell which of them failed."""
     failed = []
-    for name in names or SUITES:
+    for name in names or EVERYWHERE:
         print(f"-- {name} --", flush=True)
         try:
             SUITES[name](Environment(name))
