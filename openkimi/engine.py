@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import msgspec
 import structlog
@@ -27,7 +27,6 @@ from openkimi.preloading import preload_paths, read_preloads
 from openkimi.streams import merge
 from openkimi.turn import Ask
 
-T = TypeVar("T")
 _ASKS_AT_ONCE = 8
 
 log = structlog.get_logger()
@@ -242,9 +241,10 @@ class KimiEngine:
             BackendError: the model failed.
         """
         opened = await self._ready()
-        async with aclosing(self._admitted(opened, self._run(opened, ask))) as events:
-            async for event in events:
-                yield event
+        with self._admitted(opened):
+            async with aclosing(self._run(opened, ask)) as events:
+                async for event in events:
+                    yield event
 
     async def answer_each(self, asks: Sequence[Ask]) -> AsyncGenerator[tuple[int, Event], None]:
         """Answer several asks as one request, several at once; each event comes with the number of its ask.
@@ -260,25 +260,24 @@ class KimiEngine:
                 async for event in events:
                     yield at, event
 
-        merged = merge([numbered(at, ask) for at, ask in enumerate(asks)])
-        async with aclosing(self._admitted(opened, merged)) as events:
-            async for event in events:
-                yield event
+        with self._admitted(opened):
+            async with aclosing(merge([numbered(at, ask) for at, ask in enumerate(asks)])) as events:
+                async for event in events:
+                    yield event
 
     def _run(self, opened: Assembly, ask: Ask) -> AsyncGenerator[Event, None]:
         ask = msgspec.structs.replace(ask, tenant=self._tenant_of(ask.tenant))
         return opened.pipeline.run(ask, preloaded=tuple(self._scope))
 
-    async def _admitted(self, opened: Assembly, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Yield the events of one request that is let in, and that :meth:`interrupt` can end."""
+    @contextmanager
+    def _admitted(self, opened: Assembly) -> Iterator[None]:
+        """Let one request in, which :meth:`interrupt` can end."""
         task = asyncio.current_task()
         assert task is not None
         self._answering.add(task)
         try:
-            async with aclosing(events):
-                with opened.admission.enter():
-                    async for event in events:
-                        yield event
+            with opened.admission.enter():
+                yield
         except asyncio.CancelledError:
             if not self._interrupted:
                 raise
@@ -298,7 +297,9 @@ class KimiEngine:
         return self._tenant if caller == ANONYMOUS else caller
 
     async def _ready(self) -> Assembly:
-        await self.open()
+        self._enter_loop()
+        if self._opened is None:
+            await self.open()
         assert self._opened is not None
         return self._opened
 

@@ -13,6 +13,8 @@ from openkimi.messages import Delta, GenerateRequest, ImagePart, Message, Usage
 from openkimi.stopping import StopFilter
 from openkimi.streams import closing
 
+_NOTHING = Delta()
+
 
 def refuse_unserved(request: GenerateRequest, backend: Backend) -> None:
     """Refuse a request for something that the backend cannot do and that would change the answer.
@@ -49,10 +51,13 @@ async def generate(
         async for delta in deltas:
             text = stop.feed(delta.content) if emulated else delta.content
             written.append(text)
-            shown = msgspec.structs.replace(delta, content=text, finish_reason=None, usage=None)
-            if shown != Delta():
+            ends = delta.finish_reason is not None or delta.usage is not None
+            last = delta if ends else last
+            shown = delta
+            if ends or emulated:
+                shown = msgspec.structs.replace(delta, content=text, finish_reason=None, usage=None)
+            if shown != _NOTHING:
                 yield shown
-            last = delta if delta.finish_reason or delta.usage else last
             if stop.stopped:
                 break
     if held := stop.flush():

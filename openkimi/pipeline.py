@@ -53,19 +53,17 @@ class Pipeline:
         prepared = await self._preparation.prepare(ask, preloaded=preloaded, paths=paths)
         yield prepared.receipt
         choices = [self._choice(prepared, ask.request, index) for index in range(ask.n)]
-        async with aclosing(merge(choices) if ask.n > 1 else choices[0]) as events:
+        async with closing(merge(choices) if ask.n > 1 else choices[0]) as events:
             async for event in events:
                 yield event
 
-    async def _choice(
-        self, prepared: Prepared, request: GenerateRequest, index: int
-    ) -> AsyncGenerator[Event, None]:
+    def _choice(self, prepared: Prepared, request: GenerateRequest, index: int) -> AsyncIterator[Event]:
         first = index * len(prepared.packs)
         paths = [self._path(packed, _seed(request, first + at)) for at, packed in enumerate(prepared.packs)]
-        answer = paths[0].start() if len(paths) == 1 else self._reason(prepared, paths, request)
-        async with closing(answer) as events:
-            async for event in events:
-                yield msgspec.structs.replace(event, index=index) if isinstance(event, Delta) else event
+        answer: AsyncIterator[Event] = (
+            paths[0].start() if len(paths) == 1 else self._reason(prepared, paths, request)
+        )
+        return _numbered(answer, index) if index else answer
 
     async def _reason(
         self, prepared: Prepared, paths: Sequence[Path], request: GenerateRequest
@@ -93,8 +91,16 @@ class Pipeline:
         return Path(start=lambda: self._generate(packed, seed), context=packed.passages)
 
     def _generate(self, packed: Packed, seed: int | None) -> AsyncGenerator[Delta, None]:
-        request = msgspec.structs.replace(packed.request, seed=seed)
+        request = packed.request
+        if request.seed != seed:
+            request = msgspec.structs.replace(request, seed=seed)
         return generate(self._backend, request, prompt_tokens=packed.prompt_tokens, window=self._window)
+
+
+async def _numbered(answer: AsyncIterator[Event], index: int) -> AsyncGenerator[Event, None]:
+    async with closing(answer) as events:
+        async for event in events:
+            yield msgspec.structs.replace(event, index=index) if isinstance(event, Delta) else event
 
 
 def _seed(request: GenerateRequest, number: int) -> int | None:

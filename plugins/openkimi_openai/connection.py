@@ -58,7 +58,8 @@ class Connection(asyncio.Protocol):
         self.untouched = True
         self._parser = HttpResponseParser(self)
         self._silence, self._heard = silence, self._loop.time()
-        self._timer = self._loop.call_later(silence, self._look)
+        if self._timer is None or silence < self._watched:
+            self._watch(silence)
         self._transport.write(request)
         while not self._head:
             await self._more()
@@ -104,11 +105,20 @@ class Connection(asyncio.Protocol):
         finally:
             self._waiter = None
 
+    def _watch(self, seconds: float) -> None:
+        """Look after that time whether the server is silent; one timer serves many requests in a row."""
+        self._rest()
+        self._watched = seconds
+        self._timer = self._loop.call_later(seconds, self._look)
+
     def _look(self) -> None:
+        self._timer = None
         heard = self._loop.time() if self._pieces else self._heard
         left = heard + self._silence - self._loop.time()
+        if self.complete:
+            return
         if left > 0.001:
-            self._timer = self._loop.call_later(left, self._look)
+            self._watch(left)
         else:
             self._fail(TimeoutError())
 
@@ -184,4 +194,3 @@ class Connection(asyncio.Protocol):
         assert self._parser is not None
         self.complete = True
         self._keep_alive = self._parser.should_keep_alive()
-        self._rest()

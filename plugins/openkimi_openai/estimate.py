@@ -61,8 +61,11 @@ class Estimate:
     def _slice(self, text: str) -> float:
         words = _LATIN.findall(text)
         letters, blanks = sum(map(len, words)), len(_BLANK.findall(text))
-        cjk, digits, marks = (len(kind.findall(text)) for kind in (_CJK, _DIGIT, _MARK))
-        foreign = len(_LETTER.findall(_CJK.sub("", _LATIN.sub("", text))))
+        digits, marks = len(_DIGIT.findall(text)), len(_MARK.findall(text))
+        cjk = foreign = 0
+        if not text.isascii():
+            cjk = len(_CJK.findall(text))
+            foreign = len(_LETTER.findall(_CJK.sub("", _LATIN.sub("", text))))
         rest = len(text) - letters - blanks - cjk - digits - marks - foreign
         tokens = max(len(words), (letters + blanks) / self._latin) + cjk / self._cjk
         return tokens + digits + marks * 0.8 + foreign / (self._latin / 2) + max(rest, 0) * 1.5
