@@ -54,7 +54,7 @@ async def test_requests_beyond_the_limit_are_refused_in_openais_shape(gateway: A
 
         assert (status, error["type"], error["code"]) == (429, "rate_limit_error", "rate_limit_exceeded")
         assert "2 requests a minute" in error["message"]
-        assert 25 <= int(headers["Retry-After"]) <= 30
+        assert 1 <= int(headers["Retry-After"]) <= 30
         assert len(server.backend.requests) == 2
 
 
@@ -267,9 +267,9 @@ async def test_all_is_drawn_or_nothing(buckets: Any) -> None:
 
 async def test_a_debt_is_paid_back_in_time(buckets: Any) -> None:
     """What was drawn beyond the limit keeps the bucket closed until then, and not longer."""
-    await buckets.draw([draw(cost=0.2, most=1e300)])
+    await buckets.draw([draw(cost=1, most=1e300)])
     before = await buckets.draw([draw(cost=0.1, most=0)])
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(1.1)
     after = await buckets.draw([draw(cost=0.1, most=0)])
 
     assert (before.passed, after.passed) == (False, True)
