@@ -28,6 +28,8 @@ from openkimi.pipeline import Event
 from openkimi.receipt import Receipt
 
 DONE = b"data: [DONE]\n\n"
+_MARK = "text"
+_encoder = msgspec.json.Encoder()
 _OPERATION = generates(wire.ChatCompletionRequest, wire.ChatCompletion, events=wire.ChatCompletionChunk)
 
 
@@ -99,6 +101,7 @@ class ChunkWriter:
         self._n = n
         self._include_usage = include_usage
         self._usage = Usage()
+        self._templates: dict[int, tuple[bytes, bytes]] = {}
         self._receipt: Receipt | UnsetType = UNSET
 
     def begin(self) -> Iterator[bytes]:
@@ -110,8 +113,11 @@ class ChunkWriter:
         """Write what a delta adds, and the finish reason apart."""
         if isinstance(event, Receipt):
             self._receipt = event
-            return
-        yield from map(data, self._of(event))
+        elif _is_text(event):
+            before, after = self._around(event.index)
+            yield before + _encoder.encode(event.content) + after
+        else:
+            yield from map(data, self._of(event))
 
     def end(self) -> Iterator[bytes]:
         """Write the usage, where it was asked for, and ``[DONE]``."""
@@ -124,6 +130,14 @@ class ChunkWriter:
     def fail(self, error: wire.ErrorDetail) -> Iterator[bytes]:
         """Write the error, after which nothing comes."""
         yield data(wire.ErrorBody(error=error))
+
+    def _around(self, index: int) -> tuple[bytes, bytes]:
+        """Return what stands before and after the text of a chunk of that choice; it is the same in all."""
+        if index not in self._templates:
+            chunk = data(self._chunk(index, wire.ChoiceDelta(content=_MARK)))
+            before, _, after = chunk.rpartition(_encoder.encode(_MARK))
+            self._templates[index] = (before, after)
+        return self._templates[index]
 
     def _of(self, event: Delta) -> Iterator[wire.ChatCompletionChunk]:
         if event.usage is not None:
@@ -151,6 +165,11 @@ class ChunkWriter:
             choices=[choice],
             usage=None if self._include_usage else UNSET,
         )
+
+
+def _is_text(event: Delta) -> bool:
+    """Tell whether a delta adds text and nothing else, as nearly all do."""
+    return bool(event.content) and event == Delta(content=event.content, index=event.index)
 
 
 class FunctionChunkWriter(ChunkWriter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
+from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
@@ -41,7 +42,7 @@ class Gateway:
             HTTPException: 413 for a body that is too large.
             RequestError: it is not JSON, or a field is wrong.
         """
-        return await read_json(request, kind, limit=self.engine.config.server.max_body_bytes)
+        return await read_json(request, kind, limit=self._most_bytes)
 
     async def answer(self, request: HttpRequest, ask: Ask) -> Answer:
         """Answer at once, for as long as the client stays and the deadline allows."""
@@ -88,6 +89,10 @@ class Gateway:
     def of_caller(self, request: HttpRequest, ask: Ask) -> Ask:
         """Ask in the name of who sent the request."""
         return msgspec.structs.replace(ask, tenant=caller_of(request).tenant)
+
+    @cached_property
+    def _most_bytes(self) -> int:
+        return self.engine.config.server.max_body_bytes
 
     async def _gather(self, events: AsyncGenerator[Event, None], answer: Answer) -> Answer:
         deadline = Deadline(self.engine.config.server.request_timeout)

@@ -28,6 +28,8 @@ def refuse_other_types(headers: Headers) -> None:
         HTTPException: 415, the type is another one.
     """
     sent = headers.get("content-type", "")
+    if sent == "application/json":
+        return
     parsed = Message()
     parsed["Content-Type"] = sent
     kind = parsed.get_content_type() if sent.strip() else ""

@@ -12,6 +12,7 @@ from openkimi_openai.failure import Failure
 from openkimi_openai.sse import Event
 
 DONE = "[DONE]"
+_SHORT = 16
 _REASONS: dict[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
@@ -77,6 +78,11 @@ class _Chunk(msgspec.Struct):
     error: Any = None
 
 
+_NOTHING = _Piece()
+_SILENCE = Delta()
+_decoder = msgspec.json.Decoder(_Chunk)
+
+
 class Answer:
     """Makes deltas of what a server sends: events in, until :attr:`done`, and :meth:`last` at the end."""
 
@@ -94,14 +100,16 @@ class Answer:
         Raises:
             BackendError: the event is an error, or not a chunk of a completion.
         """
-        if event.data.strip() in ("", DONE):
+        if len(event.data) < _SHORT and event.data.strip() in ("", DONE):
             self.done = self.done or DONE in event.data
             return None
         chunk = self._decode(event)
         if chunk.usage is not None:
             self._usage = _usage(chunk.usage)
-        choice = next((choice for choice in chunk.choices or () if not choice.index), None)
-        return None if choice is None else self._delta(choice)
+        for choice in chunk.choices or ():
+            if not choice.index:
+                return self._delta(choice)
+        return None
 
     def last(self) -> Delta:
         """Make the delta that ends the answer.
@@ -116,7 +124,7 @@ class Answer:
 
     def _decode(self, event: Event) -> _Chunk:
         try:
-            chunk = msgspec.json.decode(event.data, type=_Chunk)
+            chunk = _decoder.decode(event.data)
         except msgspec.DecodeError as error:
             if event.event != "error":
                 raise BackendError(f"{self._host} sent what is no chunk of a chat completion") from error
@@ -128,7 +136,7 @@ class Answer:
 
     def _delta(self, choice: _Choice) -> Delta | None:
         self._reason = choice.finish_reason or self._reason
-        piece = choice.delta or choice.message or _Piece()
+        piece = choice.delta or choice.message or _NOTHING
         tokens = (choice.logprobs.content if choice.logprobs else None) or ()
         delta = Delta(
             content=_text(piece.content) or _text(piece.refusal),
@@ -136,7 +144,7 @@ class Answer:
             tool_calls=tuple(self._call(call) for call in piece.tool_calls or ()),
             logprobs=tuple(_logprob(token) for token in tokens),
         )
-        return None if delta == Delta() else delta
+        return None if delta == _SILENCE else delta
 
     def _call(self, call: _Call) -> ToolCallDelta:
         """Give a call its index and id where the server forgot them, and its name only once."""

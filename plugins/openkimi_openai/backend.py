@@ -49,7 +49,7 @@ class OpenAIBackend(Backend):
         Raises:
             BackendError: of the kind that :meth:`Client.post` tells, or the server failed in its answer.
         """
-        answer = Answer(self._client.failure, self._client.address.host)
+        answer = Answer(self._client.failure, self._client.host)
         payload = encode_request(request, self._options)
         streamed = is_streamed(request, self._options)
         patience = 1.0 if streamed else _PATIENCE

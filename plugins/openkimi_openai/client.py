@@ -34,6 +34,7 @@ class Client:
         self._options = options
         self._slots = asyncio.Semaphore(options.concurrency)
         self.address = address
+        self.host = address.host
         self.failure = failure
 
     @asynccontextmanager
@@ -56,7 +57,7 @@ class Client:
         async with self._slots:
             response = await self._answer(path, body, silence)
             try:
-                with self._translated(BackendError, f"{self.address.host} broke off its answer", silence):
+                with self._translated(BackendError, f"{self.host} broke off its answer", silence):
                     yield response
             finally:
                 self._pool.release(response)
@@ -76,7 +77,7 @@ class Client:
                 status = error.status if isinstance(error, UpstreamError) else None
                 if tried == self._options.retries or delay is None or status not in (None, *_RETRIED):
                     raise
-                log.warning("upstream_retry", host=self.address.host, status=status, delay=round(delay, 2))
+                log.warning("upstream_retry", host=self.host, status=status, delay=round(delay, 2))
             await asyncio.sleep(delay)
             tried += 1
 
@@ -101,7 +102,7 @@ class Client:
                 f"{self.failure.place} took no connection within {self._options.connect_timeout:g} s"
             ) from error
         except TimeoutError as error:
-            raise BackendTimeout(f"{self.address.host} sent nothing for {silence:g} s") from error
+            raise BackendTimeout(f"{self.host} sent nothing for {silence:g} s") from error
         except OSError as error:
             raise kind(self.failure.clean(f"{what}: {network_reason(error)}")) from error
 

@@ -85,7 +85,7 @@ class OpenAIEmbedder(Embedder):
         vectors = await asyncio.to_thread(self._decode, body, len(texts))
         if self._dimensions not in (None, vectors.shape[1]):
             raise BackendError(
-                f"{self._client.address.host} sent vectors of {vectors.shape[1]} numbers, expected "
+                f"{self._client.host} sent vectors of {vectors.shape[1]} numbers, expected "
                 f"{self._dimensions}; check embedder.dimensions"
             )
         return vectors
@@ -100,7 +100,7 @@ class OpenAIEmbedder(Embedder):
             if vectors.ndim != 2 or not vectors.shape[1] or not np.isfinite(vectors).all():
                 raise ValueError("not vectors of numbers")
         except (msgspec.DecodeError, binascii.Error, ValueError) as error:
-            host = self._client.address.host
+            host = self._client.host
             raise BackendError(f"{host} sent what is no list of {expected} embeddings") from error
         return _normalised(vectors)
 

@@ -24,12 +24,13 @@ class Failure:
     def __init__(self, address: Address, section: str, secrets: Iterable[Secret]) -> None:
         self._address = address
         self._section = section
+        self._place = f"{address.host} ({self._setting(address.url_from)})"
         self._secrets = [value for secret in secrets if (value := secret.reveal())]
 
     @property
     def place(self) -> str:
         """The server and the setting that names it, such as ``127.0.0.1:8080 (llm.api_url)``."""
-        return f"{self._address.host} ({self._setting(self._address.url_from)})"
+        return self._place
 
     def refused(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """Make the error of an HTTP status, with the server's own message where it gave one.
