@@ -5,6 +5,19 @@ import json
 from typing import Any
 
 import pytest
+from litestar.exceptions import HTTPException
+
+from openkimi import (
+    BackendError,
+    BackendTimeout,
+    BackendUnavailable,
+    ContextOverflow,
+    RequestError,
+    StorageError,
+    UnsupportedParameter,
+)
+from openkimi.api.errors import failure_of
+from openkimi.errors import DocumentNotFound, UpstreamError
 
 BAD_SCHEMA = {"properties": "x", "required": ["a"]}
 HELLO = {"messages": [{"role": "user", "content": "Hello?"}]}
@@ -122,15 +135,103 @@ async def test_a_body_over_ten_megabytes_is_taken(gateway: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/v1/chat/completions", 405)]
+    ("method", "path", "status", "says"),
+    [
+        ("GET", "/nowhere", 404, "GET /nowhere"),
+        ("POST", "/v1/chat/completion", 404, "/schema"),
+        ("GET", "/v1/chat/completions", 405, "POST"),
+        ("DELETE", "/v1/models", 405, "GET"),
+        ("PUT", "/health", 405, "GET"),
+    ],
 )
 async def test_errors_of_the_framework_have_the_same_shape(
-    gateway: Any, method: str, path: str, status: int
+    gateway: Any, method: str, path: str, status: int, says: str
 ) -> None:
-    """Also what Litestar raises by itself is in OpenAI's shape."""
+    """Also what Litestar raises by itself: it says what was asked, and what would be right."""
     async with gateway() as server, server.http.request(method, path) as response:
-        assert response.status == status
-        assert shape(await response.json()) == {"message", "type", "param", "code"}
+        got, body, headers = response.status, await response.json(), response.headers
+
+    assert got == status
+    assert shape(body) == {"message", "type", "param", "code"}
+    assert says in body["error"]["message"]
+    assert headers["X-Request-Id"]
+    if status == 405:
+        assert says in headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "code"),
+    [
+        (RequestError("x", param="n"), 400, "invalid_request_error", None),
+        (UnsupportedParameter("x"), 400, "invalid_request_error", "unsupported_parameter"),
+        (ContextOverflow("x"), 400, "invalid_request_error", "context_length_exceeded"),
+        (DocumentNotFound("x"), 404, "not_found_error", "document_not_found"),
+        (StorageError("x"), 500, "server_error", "internal_error"),
+        (BackendError("x"), 502, "server_error", "backend_error"),
+        (BackendUnavailable("x"), 503, "server_error", "backend_unavailable"),
+        (BackendTimeout("x"), 504, "server_error", "backend_timeout"),
+        (UpstreamError("x", status=400, param="n", code="odd"), 400, "invalid_request_error", "odd"),
+        (UpstreamError("x", status=401), 502, "server_error", "backend_error"),
+        (UpstreamError("x", status=403), 502, "server_error", "backend_error"),
+        (UpstreamError("x", status=418), 502, "server_error", "backend_error"),
+        (UpstreamError("x", status=422), 422, "invalid_request_error", None),
+        (UpstreamError("x", status=429), 429, "rate_limit_error", "rate_limit_exceeded"),
+        (UpstreamError("x", status=500), 502, "server_error", "backend_error"),
+        (UpstreamError("x", status=529), 502, "server_error", "backend_error"),
+        (HTTPException(status_code=401, detail="x"), 401, "authentication_error", "invalid_api_key"),
+        (HTTPException(status_code=403, detail="x"), 403, "permission_error", "forbidden"),
+        (HTTPException(status_code=408, detail="x"), 408, "invalid_request_error", "request_timeout"),
+        (HTTPException(status_code=413, detail="x"), 413, "invalid_request_error", "request_too_large"),
+        (HTTPException(status_code=429, detail="x"), 429, "rate_limit_error", "rate_limit_exceeded"),
+        (ValueError("secret"), 500, "server_error", "internal_error"),
+        (RecursionError("secret"), 500, "server_error", "internal_error"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_every_error_has_a_status_a_type_and_a_code(
+    error: Exception, status: int, kind: str, code: str | None
+) -> None:
+    """Whose fault it is decides; what nobody foresaw shows nothing of itself."""
+    failure = failure_of(error)
+
+    assert (failure.status, failure.detail.type, failure.detail.code) == (status, kind, code)
+    assert (failure.retry_after is not None) == (status in {429, 503})
+    assert "secret" not in failure.detail.message
+
+
+async def test_a_value_is_quoted_no_longer_than_it_takes(gateway: Any) -> None:
+    """An error stays short, whatever was sent."""
+    async with gateway() as server:
+        _, word = await server.chat({**HELLO, "tool_choice": "x" * 100_000})
+        _, role = await server.chat({"messages": [{"role": "x" * 100_000, "content": "Hello?"}]})
+        _, kind = await server.chat({**HELLO, "tools": [{"type": "x" * 100_000}]})
+
+    for body in (word, role, kind):
+        assert len(body["error"]["message"]) < 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": "hot"}, "'temperature': expected a number, got a string"),
+        ({"temperature": 3}, "'temperature': expected a number <= 2.0"),
+        ({"n": None, "stop": 5}, "'stop': expected a string or an array, got an integer"),
+        ({"stream": 1}, "'stream': expected true or false, got an integer"),
+        (
+            {"tool_choice": "sometimes"},
+            "'tool_choice': there is no 'sometimes', send one of 'auto', 'none', 'required'",
+        ),
+        ({"messages": []}, "'messages': expected an array of length >= 1"),
+        ({"messages": [{}]}, "'messages[0].role' is required"),
+    ],
+    ids=str,
+)
+async def test_a_message_says_what_to_send(gateway: Any, changes: dict[str, Any], message: str) -> None:
+    """In the words of JSON, not in those of Python."""
+    async with gateway() as server:
+        _, body = await server.chat({**HELLO, **changes})
+
+    assert body["error"]["message"] == message
 
 
 async def test_keys_keep_strangers_out(gateway: Any) -> None:
