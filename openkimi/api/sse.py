@@ -59,7 +59,7 @@ class EventStream:
         self._deadline = deadline
         self._early: list[Event] = []
         self._begun = False
-        self._sending = asyncio.Lock()
+        self._sending = False
 
     async def run(self, start: Start, write: Write) -> None:
         """Send all of it: ``start`` sends the status, ``write`` what follows, event by event.
@@ -92,16 +92,23 @@ class EventStream:
         await self._send(self._writer.write(event))
 
     async def _fill(self) -> None:
-        """Send a comment, after the status where that is still to do."""
-        await self._send((_COMMENT,))
+        """Send a comment, after the status where that is to do, unless a slow client is being sent to."""
+        if self._sending:
+            return
+        if not self._begun:
+            await self._begin()
+        await self._write(_COMMENT)
 
     async def _send(self, lines: Iterable[bytes]) -> None:
-        async with self._sending:
-            if not self._begun:
-                await self._begin()
-            for line in lines:
-                await self._write(line)
-            self._silence.broken()
+        if self._silence.filling is not None:
+            await self._silence.filled()
+        self._sending = True
+        if not self._begun:
+            await self._begin()
+        for line in lines:
+            await self._write(line)
+        self._sending = False
+        self._silence.broken()
 
     async def _begin(self) -> None:
         self._begun = True
@@ -120,7 +127,7 @@ class Silence:
         self._fill = fill
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
-        self._filling: asyncio.Task[None] | None = None
+        self.filling: asyncio.Task[None] | None = None
         self._wait = FIRST_SECONDS
         self._timer = self._loop.call_later(self._wait, self._look)
 
@@ -128,17 +135,23 @@ class Silence:
         """Note that something was sent."""
         self._since = self._loop.time()
 
+    async def filled(self) -> None:
+        """Wait until what is being filled in is through."""
+        if self.filling is not None:
+            await asyncio.wait([self.filling])
+            self.filling = None
+
     async def end(self) -> None:
         """Fill no more."""
         self._timer.cancel()
-        if self._filling is not None:
-            self._filling.cancel()
-            await asyncio.gather(self._filling, return_exceptions=True)
+        if self.filling is not None:
+            self.filling.cancel()
+            await asyncio.gather(self.filling, return_exceptions=True)
 
     def _look(self) -> None:
         now = self._loop.time()
-        if now - self._since >= self._wait - _TICK and (self._filling is None or self._filling.done()):
-            self._filling = asyncio.create_task(self._fill())
+        if now - self._since >= self._wait - _TICK and (self.filling is None or self.filling.done()):
+            self.filling = asyncio.create_task(self._fill())
             self._since = now
         self._wait = KEEP_ALIVE_SECONDS
         self._timer = self._loop.call_later(max(_TICK, self._since + self._wait - now), self._look)

@@ -141,8 +141,8 @@ class Answer:
         delta = Delta(
             content=_text(piece.content) or _text(piece.refusal),
             reasoning=_text(piece.reasoning_content) or _text(piece.reasoning),
-            tool_calls=tuple(self._call(call) for call in piece.tool_calls or ()),
-            logprobs=tuple(_logprob(token) for token in tokens),
+            tool_calls=tuple(map(self._call, piece.tool_calls)) if piece.tool_calls else (),
+            logprobs=tuple(map(_logprob, tokens)),
         )
         return None if delta == _SILENCE else delta
 
