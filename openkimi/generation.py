@@ -10,7 +10,7 @@ from openkimi.budget import seal
 from openkimi.contracts import Backend, Feature
 from openkimi.errors import UnsupportedParameter
 from openkimi.messages import Delta, GenerateRequest, ImagePart, Message, Usage
-from openkimi.stopping import StopFilter
+from openkimi.stopping import StopFilter, TokenFilter
 from openkimi.streams import closing
 
 _NOTHING = Delta()
@@ -45,7 +45,7 @@ async def generate(
     emulated = () if "stop" in backend.features else sealed.stop
     if emulated:
         sealed = msgspec.structs.replace(sealed, stop=())
-    stop, written = StopFilter(emulated), list[str]()
+    stop, tokens, written = StopFilter(emulated), TokenFilter(), list[str]()
     last = Delta(finish_reason="stop")
     async with closing(backend.generate(sealed)) as deltas:
         async for delta in deltas:
@@ -56,13 +56,15 @@ async def generate(
             shown = delta
             if ends or emulated:
                 shown = msgspec.structs.replace(delta, content=text, finish_reason=None, usage=None)
+            if emulated and request.logprobs:
+                shown = msgspec.structs.replace(shown, logprobs=tokens.feed(delta.logprobs, text))
             if shown != _NOTHING:
                 yield shown
             if stop.stopped:
                 break
     if held := stop.flush():
         written.append(held)
-        yield Delta(content=held)
+        yield Delta(content=held, logprobs=tokens.feed((), held))
     usage = last.usage or await _count(backend, prompt_tokens, "".join(written))
     yield Delta(finish_reason=last.finish_reason or "stop", usage=usage)
 

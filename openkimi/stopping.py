@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from openkimi.messages import TokenLogprob
 
 
 class StopFilter:
@@ -42,3 +45,21 @@ class StopFilter:
             if any(sequence.startswith(tail) for sequence in self._stop):
                 return size
         return 0
+
+
+class TokenFilter:
+    """Passes log-probabilities on when all the text of their token has been shown."""
+
+    def __init__(self) -> None:
+        self._held: deque[TokenLogprob] = deque()
+        self._shown = 0
+
+    def feed(self, tokens: Iterable[TokenLogprob], shown: str) -> tuple[TokenLogprob, ...]:
+        """Take more tokens and the text that is shown by now; return the tokens that it makes whole."""
+        self._held.extend(tokens)
+        self._shown += len(shown)
+        whole: list[TokenLogprob] = []
+        while self._held and len(self._held[0].token) <= self._shown:
+            whole.append(self._held.popleft())
+            self._shown -= len(whole[-1].token)
+        return tuple(whole)

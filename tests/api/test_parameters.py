@@ -457,14 +457,16 @@ async def test_what_the_model_cannot_do_is_refused(
 
 
 async def test_stop_is_emulated_where_the_model_cannot(gateway: Any) -> None:
-    """The answer ends before the sequence, streamed and not."""
+    """The answer and its log-probabilities end before the sequence, streamed and not."""
     async with gateway(reply="One two three.") as server:
         server.backend.features -= {"stop"}
-        _, body = await server.chat({**HELLO, "stop": ["thr", "zzz"]})
-        events = await server.lines({**HELLO, "stop": ["thr", "zzz"]})
+        stopping = {**HELLO, "stop": ["thr", "zzz"], "logprobs": True}
+        _, body = await server.chat(stopping)
+        events = await server.lines(stopping)
 
+    tokens = [token["token"] for token in body["choices"][0]["logprobs"]["content"]]
     deltas = [json.loads(event[6:])["choices"][0]["delta"] for event in events[:-1]]
-    assert text_of(body) == "One two "
+    assert text_of(body) == "".join(tokens) == "One two "
     assert "".join(delta.get("content", "") for delta in deltas) == "One two "
 
 
