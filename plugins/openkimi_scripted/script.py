@@ -76,7 +76,7 @@ def _calls(request: GenerateRequest, options: ScriptedOptions, prompt: str) -> t
     scripted = [(call.name, call.arguments) for call in options.tool_calls if call.name in offered]
     if forced and not scripted:
         tool = next((tool for tool in request.tools if tool.name == choice.name), request.tools[0])
-        scripted = [(tool.name, minimal_instance(tool.parameters or {"type": "object"}))]
+        scripted = [(tool.name, minimal_instance({**(tool.parameters or {}), "type": "object"}))]
     if request.parallel_tool_calls is False:
         scripted = scripted[:1]
     return tuple(
