@@ -1,5 +1,5 @@
 // The openai package of npm against a gateway: npm install openai; BASE_URL=… API_KEY=… node node_client.mjs
-// The gateway has the scripted backend with a call of get_weather.
+// The gateway has the scripted backend with the call of get_weather that run.py scripts.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 
@@ -36,7 +36,7 @@ async function helped() {
 async function toolCalls() {
   const runner = client.chat.completions.stream({ model, messages, tools });
   const [call] = (await runner.finalMessage()).tool_calls;
-  assert.deepEqual(JSON.parse(call.function.arguments), { location: "Paris" });
+  assert.deepEqual(JSON.parse(call.function.arguments), { location: "San Francisco, CA" });
 }
 
 async function parsed() {
