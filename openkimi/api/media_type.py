@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.message import Message
+from functools import lru_cache
 
 from litestar.datastructures import Headers
 from litestar.exceptions import HTTPException
@@ -27,17 +28,21 @@ def refuse_other_types(headers: Headers) -> None:
     Raises:
         HTTPException: 415, the type is another one.
     """
-    sent = headers.get("content-type", "")
-    if sent == "application/json":
-        return
-    parsed = Message()
-    parsed["Content-Type"] = sent
-    kind = parsed.get_content_type() if sent.strip() else ""
+    kind, charset = _parse(headers.get("content-type", ""))
     if not (_is_json(kind) or (kind in _TAKEN_FOR_JSON and "origin" not in headers)):
         raise _refused(f"a body of the type '{kind[:100]}' is not read here")
-    charset = str(parsed.get_param("charset", "") or "").lower()
     if charset not in _CHARSETS:
         raise _refused(f"a body in the charset '{charset[:100]}' is not read here")
+
+
+@lru_cache(maxsize=64)
+def _parse(header: str) -> tuple[str, str]:
+    """Return type and charset, each empty where it is not named."""
+    if not header.strip():
+        return "", ""
+    parsed = Message()
+    parsed["Content-Type"] = header
+    return parsed.get_content_type(), str(parsed.get_param("charset", "") or "").lower()
 
 
 def _is_json(kind: str) -> bool:
