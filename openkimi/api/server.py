@@ -20,6 +20,7 @@ import uvicorn
 
 from openkimi.access import weak_keys
 from openkimi.api.app import create_app
+from openkimi.api.joining import JoiningProtocol
 from openkimi.api.loading import loading
 from openkimi.api.tls import tls_context
 from openkimi.api_keys import SHORTEST
@@ -176,6 +177,7 @@ def _uvicorn_config(app: Any, section: ServerSection, **options: Any) -> uvicorn
     return uvicorn.Config(
         app,
         proxy_headers=False,  # the application itself believes server.trusted_proxies, and nobody else
+        http=JoiningProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
