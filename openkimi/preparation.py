@@ -113,6 +113,8 @@ class Preparation:
         return ask.documents or ()
 
     async def _search(self, turn: Turn, ask: Ask, limits: Budget) -> Turn:
+        if not turn.documents and not turn.stored:
+            return turn
         for document in turn.documents:
             await self._memory.remember(document, turn.tenant)
         found = await self._memory.search(
