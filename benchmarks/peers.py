@@ -87,7 +87,7 @@ async def litellm(api_url: str, folder: Path, cpus: set[int]) -> AsyncIterator[T
     log, home, port = folder / "litellm.log", CACHE / "litellm", free_port()
     if not (home / "bin/litellm").exists():
         await install(sys.executable, "-m", "venv", str(home))
-        await install(str(home / "bin/pip"), "install", "-q", "litellm[proxy]")
+        await install(str(home / "bin/pip"), "install", "-q", "litellm[proxy]==1.106.2")
     model = {"model": "openai/fake", "api_base": api_url, "api_key": "sk-benchmark"}
     config = folder / "litellm.json"
     config.write_text(json.dumps({"model_list": [{"model_name": "fake", "litellm_params": model}]}))
@@ -112,7 +112,7 @@ async def portkey(api_url: str, folder: Path, cpus: set[int]) -> AsyncIterator[T
     server = home / "node_modules/@portkey-ai/gateway/build/start-server.js"
     if not server.exists():
         home.mkdir(parents=True, exist_ok=True)
-        await install(npm, "install", "--prefix", str(home), "--silent", "@portkey-ai/gateway")
+        await install(npm, "install", "--prefix", str(home), "--silent", "@portkey-ai/gateway@1.15.2")
     headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": api_url}
     command = (node, str(server), "--headless", f"--port={port}")
     async with process(*command, log=log, cpus=cpus, NODE_ENV="production") as running:
