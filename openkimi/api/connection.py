@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from litestar import Request, Response
 from litestar.background_tasks import BackgroundTask, BackgroundTasks
@@ -15,6 +15,7 @@ from litestar.exceptions import ClientException
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
+from openkimi.api.deadline import Interruption
 from openkimi.api.sse import EventStream
 
 T = TypeVar("T")
@@ -24,7 +25,7 @@ _SOON = 0.05
 
 
 class Connected:
-    """Cancels the work inside an ``async with`` when the client leaves; the body must have been read.
+    """Cancels the work inside a ``with`` when the client leaves; the body must have been read.
 
     Raises:
         ClientException: the client left; the work has ended.
@@ -33,22 +34,18 @@ class Connected:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._listener: asyncio.Task[None] | None = None
-        self._gone = False
 
-    async def __aenter__(self) -> Self:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task, self._cancelling = task, task.cancelling()
+    def __enter__(self) -> None:
+        self._leaving = Interruption()
         self._later = asyncio.get_running_loop().call_later(_SOON, self._begin)
-        return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._later.cancel()
         if self._listener is not None:
             self._listener.cancel()
-        if self._gone and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        if self._leaving.ended(kind):
             raise ClientException("the client left before the answer was complete") from error
 
     def _begin(self) -> None:
@@ -57,8 +54,7 @@ class Connected:
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._gone = True
-        self._task.cancel()
+        self._leaving.happen()
 
 
 async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
@@ -67,7 +63,7 @@ async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, 
     Raises:
         ClientException: the client left; the work was cancelled and has ended.
     """
-    async with Connected(request.receive):
+    with Connected(request.receive):
         return await work
 
 
@@ -118,8 +114,7 @@ class _Sending(ASGIResponse):
         async def write(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        with suppress(ClientException):  # who has left needs no answer
-            async with Connected(receive):
-                await self.events.run(lambda: self.start_response(send), write)
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        with suppress(ClientException), Connected(receive):  # who has left needs no answer
+            await self.events.run(lambda: self.start_response(send), write)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         await self.after_response()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Mapping
 
-from litestar.datastructures import Headers
 from litestar.exceptions import HTTPException
 
 from openkimi.errors import RequestError
@@ -18,7 +18,7 @@ class TooLarge(Exception):
     """The inflated body is larger than the limit."""
 
 
-def encoding_of(headers: Headers) -> str:
+def encoding_of(headers: Mapping[str, str]) -> str:
     """Return how a body is compressed, an empty string where it is not.
 
     Raises:

@@ -95,15 +95,15 @@ class Gateway:
         return self.engine.config.server.max_body_bytes
 
     async def _gather(self, events: AsyncGenerator[Event, None], answer: Answer) -> Answer:
-        deadline = Deadline(self.engine.config.server.request_timeout)
-        async with deadline, aclosing(events):
-            async for event in events:
-                deadline.began = deadline.began or isinstance(event, Delta)
-                answer.add(event)
+        with Deadline(self.engine.config.server.request_timeout) as deadline:
+            async with aclosing(events):
+                async for event in events:
+                    deadline.began = deadline.began or isinstance(event, Delta)
+                    answer.add(event)
         return answer
 
     async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
-        async with Deadline(self.engine.config.server.request_timeout):
+        with Deadline(self.engine.config.server.request_timeout):
             return await work
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from email.message import Message
 from functools import lru_cache
 
-from litestar.datastructures import Headers
 from litestar.exceptions import HTTPException
 
 _TAKEN_FOR_JSON = {
@@ -19,7 +19,7 @@ _TAKEN_FOR_JSON = {
 _CHARSETS = {"", "utf-8", "utf8", "us-ascii", "ascii"}
 
 
-def refuse_other_types(headers: Headers) -> None:
+def refuse_other_types(headers: Mapping[str, str]) -> None:
     """Let a body pass that is JSON or has a type that clients send by default, as ``curl -d`` does.
 
     A page in a browser may send those types to any address without asking first. So a request with

@@ -70,9 +70,10 @@ class EventStream:
         self._start, self._write = start, write
         self._silence = Silence(self._fill)
         try:
-            async with self._deadline, aclosing(self._events) as events:
-                async for event in events:
-                    await self._take(event)
+            with self._deadline:
+                async with aclosing(self._events) as events:
+                    async for event in events:
+                        await self._take(event)
             await self._send(self._writer.end())
         except Exception as error:
             if not self._begun:
