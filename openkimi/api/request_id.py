@@ -8,7 +8,6 @@ import time
 
 import structlog
 from litestar.enums import ScopeType
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from openkimi.api.limits import limit_headers
@@ -19,33 +18,39 @@ _ACCEPTED = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 _STATE = "openkimi_request_id"
 
 
-class RequestIdMiddleware(ASGIMiddleware):
-    """Takes the caller's ``X-Request-Id`` or makes one, and logs the request when it is answered."""
+class RequestIdMiddleware:
+    """Takes the caller's ``X-Request-Id`` or makes one, and logs the request when it is answered.
 
-    scopes = (ScopeType.HTTP,)
+    It does nothing within another one.
+    """
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Handle a request; does nothing when one outside of it has."""
-        if _STATE in scope["state"]:
-            await next_app(scope, receive, send)
-            return
-        request_id = scope["state"][_STATE] = _request_id(scope)
-        started, status = time.monotonic(), 0
+    def __call__(self, app: ASGIApp) -> ASGIApp:
+        """Stand before an application."""
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                own = ((b"x-request-id", request_id.encode()), *limit_headers(scope["state"]))
-                message["headers"] = [*message["headers"], *own]
-            await send(message)
+        async def identify(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != ScopeType.HTTP or _STATE in scope["state"]:
+                await app(scope, receive, send)
+                return
+            request_id = scope["state"][_STATE] = _request_id(scope)
+            started, status = time.monotonic(), 0
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            async def send_with_id(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                    own = ((b"x-request-id", request_id.encode()), *limit_headers(scope["state"]))
+                    message["headers"] = [*message["headers"], *own]
+                await send(message)
+
+            bound = structlog.contextvars.bind_contextvars(request_id=request_id)
             try:
-                await next_app(scope, receive, send_with_id)
+                await app(scope, receive, send_with_id)
             finally:
                 seconds = round(time.monotonic() - started, 3)
                 log.info("request", path=scope["path"], status=status, seconds=seconds)
+                structlog.contextvars.reset_contextvars(**bound)
+
+        return identify
 
 
 def missing_request_id(scope: Scope) -> dict[str, str]:

@@ -11,6 +11,7 @@ from openkimi.api.completions import completion_routes
 from openkimi.api.documents import document_routes
 from openkimi.api.embeddings import embedding_routes
 from openkimi.api.errors import handle
+from openkimi.api.gate import Gate
 from openkimi.api.gateway import Gateway
 from openkimi.api.health import health_routes
 from openkimi.api.loading import refuse_while_loading
@@ -33,7 +34,7 @@ def create_chat_router(engine: KimiEngine) -> Router:
 def chat_router(gateway: Gateway) -> Router:
     """Return the routes under ``/v1`` over a gateway, whose keys and limits they heed."""
 
-    async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+    async def admit(connection: Connection) -> None:
         gateway.keys.authenticate(connection)
         refuse_while_loading(connection)
         await gateway.limits.admit(connection)
@@ -49,9 +50,8 @@ def chat_router(gateway: Gateway) -> Router:
             *model_routes(gateway),
             *document_routes(gateway),
         ],
-        guards=[guard],
         exception_handlers={Exception: handle},
-        middleware=[RequestIdMiddleware()],
+        middleware=[RequestIdMiddleware(), Gate(admit)],
         request_max_body_size=None,
         tags=["OpenAI"],
     )
