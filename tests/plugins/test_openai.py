@@ -716,6 +716,17 @@ async def test_counts_are_estimates() -> None:
         assert await backend.count_tokens(["abcd" * 100, "你好" * 60]) == [200, 240]
 
 
+@pytest.mark.parametrize("code", range(128))
+async def test_every_character_counts_alike_in_all_texts(code: int) -> None:
+    """What is counted faster in a text of ASCII counts as it does beside another script."""
+    text = f"{chr(code) * 10} x{chr(code)}" * 10
+
+    async with opened("http://127.0.0.1:1/v1") as backend:
+        [alone, beside] = await backend.count_tokens([text, text + "你" * 12])
+
+    assert beside == alone + 10
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
