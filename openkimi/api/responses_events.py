@@ -123,6 +123,7 @@ class FunctionCallArgumentsDone(
 ):
     """A call's arguments, whole."""
 
+    name: str
     arguments: str
 
 

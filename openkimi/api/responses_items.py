@@ -159,5 +159,7 @@ class OpenCall(OpenItem):
     def end(self, status: wire.ItemStatus) -> Iterator[events.Event]:
         """Tell that the arguments and the call are whole."""
         arguments = "".join(self._arguments)
-        yield self._event(events.FunctionCallArgumentsDone, item_id=self.id, arguments=arguments)
+        yield self._event(
+            events.FunctionCallArgumentsDone, item_id=self.id, name=self._name, arguments=arguments
+        )
         yield from super().end(status)

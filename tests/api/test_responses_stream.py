@@ -112,6 +112,7 @@ async def test_reasoning_and_calls_are_items_of_their_own(gateway: Any) -> None:
         whole = "".join(event["delta"] for event in own if event["type"] in DELTAS)
         [done] = [event for event in own if event["type"].endswith(("_text.done", "arguments.done"))]
         assert done.get("text", done.get("arguments")) == whole
+        assert done.get("name") == items[index].get("name")
 
 
 async def test_a_stream_and_a_whole_response_are_alike(gateway: Any) -> None:
