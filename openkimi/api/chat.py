@@ -19,7 +19,8 @@ from openkimi.api.functions import (
     chunk_with_function_call,
     completion_with_function_call,
 )
-from openkimi.api.gateway import Gateway, json_response
+from openkimi.api.gateway import Gateway
+from openkimi.api.json_response import json_response
 from openkimi.api.openapi import generates
 from openkimi.api.sse import data
 from openkimi.gathering import Answer, Choice, usage_of_choice

@@ -16,7 +16,8 @@ from openkimi.api.completions_batch import Batch
 from openkimi.api.completions_convert import asks_of, chooses_best
 from openkimi.api.completions_logprobs import TokenList
 from openkimi.api.convert import usage_of
-from openkimi.api.gateway import Gateway, json_response
+from openkimi.api.gateway import Gateway
+from openkimi.api.json_response import json_response
 from openkimi.api.openapi import generates
 from openkimi.api.schemas import ErrorBody, ErrorDetail
 from openkimi.api.sse import data

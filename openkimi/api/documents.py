@@ -9,7 +9,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from openkimi.api import schemas as wire
 from openkimi.api.auth import caller_of
-from openkimi.api.gateway import Gateway, json_response
+from openkimi.api.gateway import Gateway
+from openkimi.api.json_response import json_response
 from openkimi.api.openapi import tells
 
 

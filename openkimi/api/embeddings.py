@@ -12,7 +12,8 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from openkimi.api import embeddings_schemas as wire
-from openkimi.api.gateway import Gateway, json_response
+from openkimi.api.gateway import Gateway
+from openkimi.api.json_response import json_response
 from openkimi.api.openapi import generates
 from openkimi.api.token_ids import texts_of
 from openkimi.contracts import Vectors

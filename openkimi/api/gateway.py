@@ -105,8 +105,3 @@ class Gateway:
     async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
         with Deadline(self.engine.config.server.request_timeout):
             return await work
-
-
-def json_response(body: msgspec.Struct) -> Response[bytes]:
-    """Answer with a Struct as JSON."""
-    return Response(msgspec.json.encode(body), media_type="application/json", status_code=200)

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 
 import openkimi
 from openkimi.api import schemas as wire
-from openkimi.api.gateway import json_response
+from openkimi.api.json_response import json_response
 from openkimi.api.loading import refuse_while_loading
 from openkimi.api.openapi import probes
 

@@ -12,7 +12,8 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import PathParameter
 
 from openkimi.api import schemas as wire
-from openkimi.api.gateway import Gateway, json_response
+from openkimi.api.gateway import Gateway
+from openkimi.api.json_response import json_response
 from openkimi.api.openapi import tells
 
 _STARTED = int(time.time())

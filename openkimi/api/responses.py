@@ -8,7 +8,8 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from openkimi.api.gateway import Gateway, json_response
+from openkimi.api.gateway import Gateway
+from openkimi.api.json_response import json_response
 from openkimi.api.openapi import generates
 from openkimi.api.responses_convert import ask_of, refuse_stateful
 from openkimi.api.responses_events import StreamEvent

@@ -10,7 +10,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from openkimi.api import tokenize_schemas as wire
 from openkimi.api.convert import ask_of
-from openkimi.api.gateway import Gateway, json_response
+from openkimi.api.gateway import Gateway
+from openkimi.api.json_response import json_response
 from openkimi.api.openapi import generates
 from openkimi.api.schemas import ChatCompletionRequest
 from openkimi.engine import KimiEngine

@@ -69,3 +69,19 @@ async def test_bodies_over_ten_megabytes_pass_in_any_application(held: Any) -> N
     async with serving(app) as url, aiohttp.ClientSession(url) as http:
         async with http.post("/v1/chat/completions", data=io.BytesIO(body.encode())) as response:
             assert response.status == 200
+
+
+async def test_what_the_application_adds_to_responses_stands_in_ours(held: Any) -> None:
+    """Headers and cookies of the application come with the answers of the router."""
+    app = Litestar(
+        route_handlers=[create_chat_router(engine_of(held()))],
+        response_headers={"X-Mine": "yes"},
+        response_cookies={"mine": "biscuit"},
+        logging_config=None,
+    )
+
+    async with serving(app) as url, aiohttp.ClientSession(url) as http:
+        async with http.post("/v1/chat/completions", json=HELLO) as response:
+            assert response.headers["X-Mine"] == "yes"
+            assert response.cookies["mine"].value == "biscuit"
+            assert response.content_type == "application/json"
