@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from typing import Any
 
 _MOST = 65_536
 """Bytes that are joined at most, so that a client that reads slowly still holds up who writes."""
 
 
-class JoiningProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol, with the head of an answer and its body in one write."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the transport."""
-        super().connection_made(cast("asyncio.Transport", Joined(transport)))
-
-
 class Joined:
-    """A transport whose writes wait for the end of the event loop's turn."""
+    """A transport whose writes wait for the end of the event loop's turn.
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    Once it is closed, a client has ``patience`` seconds to take what is left.
+    """
+
+    def __init__(self, transport: asyncio.Transport, *, patience: float) -> None:
         self._transport = transport
+        self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._parts: list[bytes] = []
         self._size = 0
@@ -41,6 +35,8 @@ class Joined:
         """Write what is left and close."""
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(self._patience, self._transport.abort)
 
     def _flush(self) -> None:
         if self._parts:

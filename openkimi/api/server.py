@@ -20,8 +20,8 @@ import uvicorn
 
 from openkimi.access import weak_keys
 from openkimi.api.app import create_app
-from openkimi.api.joining import JoiningProtocol
 from openkimi.api.loading import loading
+from openkimi.api.protocol import Protocol
 from openkimi.api.tls import tls_context
 from openkimi.api_keys import SHORTEST
 from openkimi.config import build_config, read_config
@@ -177,7 +177,8 @@ def _uvicorn_config(app: Any, section: ServerSection, **options: Any) -> uvicorn
     return uvicorn.Config(
         app,
         proxy_headers=False,  # the application itself believes server.trusted_proxies, and nobody else
-        http=JoiningProtocol,
+        http=Protocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

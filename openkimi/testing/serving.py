@@ -10,14 +10,17 @@ from typing import Any
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
-    """Serve an ASGI application in this event loop and yield its base URL, without a final slash."""
+async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application in this event loop and yield its base URL, without a final slash.
+
+    ``options`` are those of ``uvicorn.Config``.
+    """
     import uvicorn
 
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
-            app, log_config=None, lifespan="on", proxy_headers=False, timeout_graceful_shutdown=5
+            app, log_config=None, lifespan="on", proxy_headers=False, timeout_graceful_shutdown=5, **options
         )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve([listener]))  # noqa: SLF001 - serve() would take over signals

@@ -11,7 +11,8 @@ class Wire:
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.closed = False
+        self.closed = self.aborted = False
+        self.unsent = 0
 
     def write(self, data: bytes) -> None:
         assert not self.closed
@@ -23,10 +24,16 @@ class Wire:
     def is_closing(self) -> bool:
         return self.closed
 
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def abort(self) -> None:
+        self.aborted = True
+
 
 def joined() -> tuple[Wire, Joined]:
     wire = Wire()
-    return wire, Joined(cast("asyncio.Transport", wire))
+    return wire, Joined(cast("asyncio.Transport", wire), patience=0.01)
 
 
 async def test_what_is_ready_together_is_one_write() -> None:
@@ -66,3 +73,16 @@ async def test_closing_writes_what_is_left() -> None:
 
     assert wire.written == [b"last"]
     assert wire.closed
+
+
+async def test_what_is_left_at_the_end_is_given_up_at_last() -> None:
+    """A client that reads nothing does not keep a closed connection for ever."""
+    wire, transport = joined()
+    wire.unsent = 5
+
+    transport.close()
+    before = wire.aborted
+    await asyncio.sleep(0.05)
+
+    assert not before
+    assert wire.aborted
