@@ -82,7 +82,7 @@ def _check_suffix(body: CompletionRequest) -> None:
 def _request(body: CompletionRequest, prompt: str) -> GenerateRequest:
     return GenerateRequest(
         messages=(Message(role="user", content=prompt),),
-        model=body.model,
+        model=body.model or "",
         max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         temperature=1.0 if body.temperature is None else body.temperature,
         top_p=1.0 if body.top_p is None else body.top_p,

@@ -19,7 +19,7 @@ class CompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The body of ``POST /v1/completions``; fields it does not know are ignored."""
 
     prompt: Texts | None
-    model: str = ""
+    model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None

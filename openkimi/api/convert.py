@@ -52,7 +52,7 @@ def _request(body: wire.ChatCompletionRequest) -> GenerateRequest:
     tools, choice = tools_of(body)
     return GenerateRequest(
         messages=tuple(_message(message, at) for at, message in enumerate(body.messages)),
-        model=body.model,
+        model=body.model or "",
         max_tokens=_limit(body.max_completion_tokens) or _limit(body.max_tokens),
         temperature=1.0 if body.temperature is None else body.temperature,
         top_p=1.0 if body.top_p is None else body.top_p,
@@ -88,7 +88,7 @@ def _message(message: wire.RequestMessage, at: int) -> Message:
         content=_content(content, f"{where}.content"),
         name=message.name,
         tool_calls=tuple(
-            ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
+            ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments or "")
             for call in message.tool_calls or ()
         ),
         tool_call_id=message.tool_call_id,
@@ -163,7 +163,9 @@ def _response_format(wanted: wire.ResponseFormat | None) -> ResponseFormat:
     schema = wanted.json_schema
     if schema.schema is None:
         raise _required(f"{where}.schema", "for the type 'json_schema'")
-    return ResponseFormat(type="json_schema", name=schema.name, schema=schema.schema, strict=schema.strict)
+    return ResponseFormat(
+        type="json_schema", name=schema.name or "response", schema=schema.schema, strict=schema.strict
+    )
 
 
 def usage_of(usage: Usage) -> wire.CompletionUsage:

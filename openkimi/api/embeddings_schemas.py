@@ -13,7 +13,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The body of ``POST /v1/embeddings``; fields it does not know are ignored."""
 
     input: Texts
-    model: str = ""
+    model: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
     user: str | None = None

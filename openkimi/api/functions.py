@@ -64,7 +64,7 @@ def _message(message: wire.RequestMessage, call_id: str) -> wire.RequestMessage:
         return msgspec.structs.replace(message, tool_call_id=call_id)
     if message.function_call is None:
         return message
-    call = wire.ToolCall(id=call_id, function=message.function_call)
+    call = wire.RequestToolCall(id=call_id, function=message.function_call)
     return msgspec.structs.replace(message, tool_calls=[*(message.tool_calls or ()), call])
 
 

@@ -50,7 +50,7 @@ def _request(body: ResponsesRequest, conversation: Conversation) -> GenerateRequ
     tools, choice = tools_of(body)
     return GenerateRequest(
         messages=tuple(conversation.messages),
-        model=body.model,
+        model=body.model or "",
         max_tokens=body.max_output_tokens or None,
         temperature=1.0 if body.temperature is None else body.temperature,
         top_p=1.0 if body.top_p is None else body.top_p,

@@ -89,7 +89,7 @@ class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The body of ``POST /v1/responses``; fields it does not know are ignored."""
 
     input: str | list[InputItem] | None = None
-    model: str = ""
+    model: str | None = None
     instructions: str | None = None
     stream: bool | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None

@@ -52,6 +52,21 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     type: Literal["function"] = "function"
 
 
+class RequestFunctionCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of a function as a client sends it back."""
+
+    name: str
+    arguments: str | None = None
+
+
+class RequestToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool call as a client sends it back."""
+
+    id: str
+    function: RequestFunctionCall
+    type: Literal["function"] | None = None
+
+
 class RequestMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message as a client sends it; the role ``function`` and ``function_call`` are former names."""
 
@@ -59,9 +74,9 @@ class RequestMessage(msgspec.Struct, frozen=True, kw_only=True):
     content: str | list[ContentPart] | None = None
     refusal: str | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[RequestToolCall] | None = None
     tool_call_id: str | None = None
-    function_call: FunctionCall | None = None
+    function_call: RequestFunctionCall | None = None
 
 
 _CONTENT = {"content": {"type": ["string", "array"]}}
@@ -106,13 +121,13 @@ class AllowedTools(msgspec.Struct, frozen=True, kw_only=True):
     """Those of the tools that may be called this time."""
 
     tools: list[NamedTool]
-    mode: Literal["auto", "required"] = "auto"
+    mode: Literal["auto", "required"] | None = None
 
 
 class NamedTool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool by its name; functions only."""
 
-    type: str = "function"
+    type: str | None = None
     function: NamedFunction | None = None
 
 
@@ -127,7 +142,7 @@ class ToolChoiceObject(msgspec.Struct, frozen=True, kw_only=True):
 class JsonSchemaFormat(msgspec.Struct, frozen=True, kw_only=True):
     """A JSON Schema that the answer must fit."""
 
-    name: str = "response"
+    name: str | None = None
     schema: dict[str, Any] | None = None
     strict: bool | None = None
 
@@ -166,7 +181,7 @@ class ChatCompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
         list[Annotated[RequestMessage, msgspec.Meta(extra_json_schema=_NEEDS_OF_ROLES)]],
         msgspec.Meta(min_length=1),
     ]
-    model: str = ""
+    model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None

@@ -15,7 +15,7 @@ class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True):
     input: str | list[str] | None = None
     messages: list[RequestMessage] | None = None
     tools: list[ToolDefinition] | None = None
-    model: str = ""
+    model: str | None = None
 
 
 class TokenCount(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,11 +1,12 @@
-"""Function tools and which of them may or must be called, from the wire to the domain."""
+"""The function tools of a chat, and the choice among them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from openkimi.api import schemas as wire
-from openkimi.errors import RequestError, UnsupportedParameter
+from openkimi.api.tool_choice import allowed, mode_choice, named_choice, refuse_other_kinds
+from openkimi.errors import RequestError
 from openkimi.messages import Tool, ToolChoice
 
 
@@ -18,22 +19,17 @@ def tools_of(body: wire.ChatCompletionRequest) -> tuple[tuple[Tool, ...], ToolCh
     """
     tools = tuple(_tool(tool, f"tools[{at}]") for at, tool in enumerate(body.tools or ()))
     choice = body.tool_choice
-    if isinstance(choice, wire.ToolChoiceObject) and choice.type == "allowed_tools":
-        return _allowed(tools, choice)
-    if isinstance(choice, wire.ToolChoiceObject) and choice.type == "function":
-        name = _name(choice, "tool_choice")
-        return tools, ToolChoice(mode="named", name=_known(name, tools, "tool_choice"))
-    mode = choice.type if isinstance(choice, wire.ToolChoiceObject) else choice
-    if mode == "required" and not tools:
-        raise RequestError("'tool_choice' is 'required', but there are no 'tools'", param="tool_choice")
-    return tools, ToolChoice(mode="none" if mode == "none" else "required" if mode == "required" else "auto")
+    if not isinstance(choice, wire.ToolChoiceObject):
+        return tools, mode_choice(choice, tools)
+    if choice.type == "allowed_tools":
+        return _allowed(tools, choice.allowed_tools)
+    if choice.type == "function":
+        return tools, named_choice(_name(choice.function, "tool_choice"), tools, "tool_choice")
+    return tools, mode_choice(choice.type, tools)
 
 
 def _tool(tool: wire.ToolDefinition, where: str) -> Tool:
-    if tool.type != "function":
-        raise UnsupportedParameter(
-            f"'{where}.type': function tools only, got '{tool.type[:100]}'", param=f"{where}.type"
-        )
+    refuse_other_kinds(tool.type, where)
     if tool.function is None:
         raise _required(f"{where}.function")
     function = tool.function
@@ -45,32 +41,24 @@ def _tool(tool: wire.ToolDefinition, where: str) -> Tool:
     )
 
 
-def _allowed(tools: Sequence[Tool], choice: wire.ToolChoiceObject) -> tuple[tuple[Tool, ...], ToolChoice]:
-    where = "tool_choice.allowed_tools"
-    if choice.allowed_tools is None:
-        raise _required(where)
-    names = {
-        _known(_name(named, f"{where}.tools[{at}]"), tools, f"{where}.tools[{at}]")
-        for at, named in enumerate(choice.allowed_tools.tools)
-    }
-    if not names:
-        raise RequestError(f"'{where}.tools' names no tool", param=f"{where}.tools")
-    kept = tuple(tool for tool in tools if tool.name in names)
-    return kept, ToolChoice(mode=choice.allowed_tools.mode)
+def _allowed(tools: Sequence[Tool], choice: wire.AllowedTools | None) -> tuple[tuple[Tool, ...], ToolChoice]:
+    if choice is None:
+        raise _required("tool_choice.allowed_tools")
+    where = "tool_choice.allowed_tools.tools"
+    names = {f"{where}[{at}]": _named(tool, f"{where}[{at}]") for at, tool in enumerate(choice.tools)}
+    kept = allowed(names, tools, where)
+    return kept, mode_choice(choice.mode, kept)
 
 
-def _name(named: wire.NamedTool | wire.ToolChoiceObject, where: str) -> str:
-    if named.type != "function":
-        raise UnsupportedParameter(f"'{where}.type': function tools only", param=f"{where}.type")
-    if named.function is None:
+def _named(tool: wire.NamedTool, where: str) -> str:
+    refuse_other_kinds(tool.type or "function", where)
+    return _name(tool.function, where)
+
+
+def _name(function: wire.NamedFunction | None, where: str) -> str:
+    if function is None:
         raise _required(f"{where}.function")
-    return named.function.name
-
-
-def _known(name: str, tools: Sequence[Tool], where: str) -> str:
-    if name not in {tool.name for tool in tools}:
-        raise RequestError(f"'{where}' names '{name[:100]}', which is not in 'tools'", param=where)
-    return name
+    return function.name
 
 
 def _required(where: str) -> RequestError:

@@ -52,6 +52,74 @@ async def test_a_sampling_parameter_shows_in_the_answer(
     assert text_of(body) == f"{text_of(plain)} [{shown}]"
 
 
+NULLS: dict[str, Any] = {
+    "model": None,
+    "messages": [
+        {"role": "user", "content": "Where?", "name": None, "tool_calls": None, "function_call": None},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "a", "type": None, "function": {"name": "look_up", "arguments": None}}],
+        },
+        {
+            "role": "tool",
+            "tool_call_id": "a",
+            "content": [{"type": "text", "text": "Here.", "image_url": None}],
+        },
+    ],
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": None, "schema": SCHEMA, "strict": None},
+    },
+    "tools": [{"type": "function", "function": {"name": "look_up", "description": None, "parameters": None}}],
+    "tool_choice": {
+        "type": "allowed_tools",
+        "function": None,
+        "allowed_tools": {"mode": None, "tools": [{"type": None, "function": {"name": "look_up"}}]},
+    },
+}
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+async def test_a_null_inside_of_a_field_is_the_same_as_leaving_it_out(gateway: Any) -> None:
+    """Clients write the fields that they have no value for as null, at any depth."""
+    async with gateway() as server:
+        status, _ = await server.chat(NULLS)
+        assert status == 200
+        status, _ = await server.chat(without_nulls(NULLS))
+
+        assert status == 200
+        assert server.backend.requests[0] == server.backend.requests[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "body"),
+    [
+        ("completions", {"prompt": "Hello?"}),
+        ("embeddings", {"input": "Hello?"}),
+        ("responses", {"input": "Hello?"}),
+        ("tokenize", {"input": "Hello?"}),
+    ],
+)
+async def test_a_model_of_null_is_the_configured_one(
+    gateway: Any, address: str, body: dict[str, Any]
+) -> None:
+    """Its name stands in the answer, as where none was sent."""
+    async with gateway() as server:
+        answers = []
+        for sent in (body, {**body, "model": None}):
+            async with server.http.post(f"/v1/{address}", json=sent) as response:
+                answers.append((response.status, (await response.json()).get("model")))
+
+    assert answers[0][0] == 200
+    assert answers[0] == answers[1]
+
+
 async def test_defaults_and_nulls_are_the_same(gateway: Any) -> None:
     """A null means that the parameter was not sent."""
     names = [

@@ -429,6 +429,11 @@ async def test_hints_are_accepted(gateway: Any, hints: Any) -> None:
         ({"tool_choice": {"type": "function", "name": "n"}}, "tool_choice.name", None),
         ({"tool_choice": {"type": "web_search"}}, "tool_choice.type", "unsupported_parameter"),
         (
+            {"tools": [LOOK_UP], "tool_choice": {"type": "allowed_tools", "tools": []}},
+            "tool_choice.tools",
+            None,
+        ),
+        (
             {
                 "tools": [LOOK_UP],
                 "tool_choice": {"type": "allowed_tools", "tools": [{"type": "function", "name": "n"}]},
