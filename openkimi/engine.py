@@ -266,7 +266,8 @@ class KimiEngine:
                     yield event
 
     def _run(self, opened: Assembly, ask: Ask) -> AsyncGenerator[Event, None]:
-        ask = msgspec.structs.replace(ask, tenant=self._tenant_of(ask.tenant))
+        if (tenant := self._tenant_of(ask.tenant)) != ask.tenant:
+            ask = msgspec.structs.replace(ask, tenant=tenant)
         return opened.pipeline.run(ask, preloaded=tuple(self._scope))
 
     @contextmanager

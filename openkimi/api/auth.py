@@ -33,6 +33,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit: RateLimit | None = None
 
 
+_ANYONE = Caller()
+
+
 class KeyRing:
     """The keys of an engine's config, read when the first request comes."""
 
@@ -76,7 +79,7 @@ class KeyRing:
 def caller_of(connection: Connection) -> Caller:
     """Return who sent a request that :meth:`KeyRing.authenticate` let pass."""
     caller = connection.scope["state"].get(_STATE)
-    return caller if isinstance(caller, Caller) else Caller()
+    return caller if isinstance(caller, Caller) else _ANYONE
 
 
 def _refusal(message: str) -> NotAuthorizedException:

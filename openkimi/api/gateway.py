@@ -46,8 +46,11 @@ class Gateway:
 
     async def answer(self, request: HttpRequest, ask: Ask) -> Answer:
         """Answer at once, for as long as the client stays and the deadline allows."""
-        whole = msgspec.structs.replace(ask.request, stream=False)
-        ask = msgspec.structs.replace(self.of_caller(request, ask), request=whole)
+        ask = msgspec.structs.replace(
+            ask,
+            request=msgspec.structs.replace(ask.request, stream=False),
+            tenant=caller_of(request).tenant,
+        )
         return await self.gather(request, self.engine.answer(ask), Answer(ask.n))
 
     async def stream(self, request: HttpRequest, ask: Ask, writer: Writer) -> Response[Any]:

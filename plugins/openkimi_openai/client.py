@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -57,8 +57,10 @@ class Client:
         async with self._slots:
             response = await self._answer(path, body, silence)
             try:
-                with self._translated(BackendError, f"{self.host} broke off its answer", silence):
-                    yield response
+                yield response
+            except OSError as error:
+                what = f"{self.host} broke off its answer"
+                raise self._translated(error, BackendError, what, silence) from error
             finally:
                 self._pool.release(response)
 
@@ -82,7 +84,7 @@ class Client:
             tried += 1
 
     async def _try(self, path: str, body: bytes, silence: float) -> Connection:
-        with self._translated(BackendUnavailable, f"cannot reach {self.failure.place}", silence):
+        try:
             response = await self._pool.post(path, body, silence=silence)
             if 200 <= response.status < 300:
                 return response
@@ -90,21 +92,21 @@ class Client:
                 said = await response.read(_ERROR_BODY)
             finally:
                 self._pool.release(response)
+        except OSError as error:
+            what = f"cannot reach {self.failure.place}"
+            raise self._translated(error, BackendUnavailable, what, silence) from error
         raise self.failure.refused(response.status, response.headers, said)
 
-    @contextmanager
-    def _translated(self, kind: type[BackendError], what: str, silence: float) -> Iterator[None]:
-        """Make our errors of those of the network."""
-        try:
-            yield
-        except ConnectTimeout as error:
-            raise BackendTimeout(
-                f"{self.failure.place} took no connection within {self._options.connect_timeout:g} s"
-            ) from error
-        except TimeoutError as error:
-            raise BackendTimeout(f"{self.host} sent nothing for {silence:g} s") from error
-        except OSError as error:
-            raise kind(self.failure.clean(f"{what}: {network_reason(error)}")) from error
+    def _translated(
+        self, error: OSError, kind: type[BackendError], what: str, silence: float
+    ) -> BackendError:
+        """Make our error of one of the network."""
+        if isinstance(error, ConnectTimeout):
+            limit = f"{self._options.connect_timeout:g} s"
+            return BackendTimeout(f"{self.failure.place} took no connection within {limit}")
+        if isinstance(error, TimeoutError):
+            return BackendTimeout(f"{self.host} sent nothing for {silence:g} s")
+        return kind(self.failure.clean(f"{what}: {network_reason(error)}"))
 
 
 @asynccontextmanager
