@@ -87,6 +87,8 @@ class ApiKey:
             raise ValueError(_plain(str(error))) from error
         if (entry.key is None) == (entry.sha256 is None):
             raise ValueError("Expected one of `key` and `sha256`")
+        if entry.name.endswith("\n"):  # which the pattern lets pass
+            raise ValueError("The name ends with a line break")
         if entry.name == ANONYMOUS:
             raise ValueError(f"The name `{ANONYMOUS}` is that of callers without a key")
         if entry.sha256 is not None:

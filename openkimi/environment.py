@@ -16,8 +16,11 @@ def with_environment(value: Any, environ: Mapping[str, str], where: str = "") ->
     """Replace each ``{"$env": "NAME"}`` by the variable's value.
 
     Raises:
-        ConfigError: a variable is not set, or the values are nested too deeply; names the place.
+        ConfigError: a variable is not set, a string holds the character NUL, or the values are nested too
+            deeply; names the place.
     """
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{where.lstrip('.')}: must not hold the character NUL")
     if isinstance(value, list):
         return [with_environment(item, environ, f"{where}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, os.PathLike):

@@ -77,6 +77,10 @@ def test_everything_has_a_default_that_works() -> None:
         ({"mpr": {"sampling": "nothing"}}, "mpr.sampling: no plugin offers the sampler 'nothing'"),
         ({"plugins": {"load": ["no_such_module"]}}, "plugins.load[0]: no module named 'no_such_module'"),
         (
+            {"server": {"tls": {"certificate": "a\0b", "key": "k"}}},
+            "server.tls.certificate: must not hold the character NUL",
+        ),
+        (
             {"llm": {"type": "dummy", "reply": {"$env": "NOT_SET"}}},
             "llm.reply: the environment variable NOT_SET is not set",
         ),

@@ -85,6 +85,10 @@ def main(
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        log.debug("failed_because", exc_info=error)
+        click.echo(f"openkimi: {_in_one_line(error)}; --log-level debug shows where it failed", err=True)
+        sys.exit(1)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -128,10 +132,11 @@ def reloadable_app() -> Any:
 async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
     """Answer while the engine opens; what makes it fail ends the server and is raised."""
     failure: BaseException | None = None
+    is_loading = True
 
     def loaded(error: BaseException | None) -> None:
-        nonlocal failure
-        failure = error
+        nonlocal failure, is_loading
+        failure, is_loading = error, False
         if error is not None:
             server.should_exit = True
             return
@@ -144,8 +149,14 @@ async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
     app = create_app(engine, lifespan=loading(engine, loaded))
     server = _Server(_uvicorn_config(app, engine.config.server), engine)
     await server.serve(sockets=[listener])
+    if is_loading and server.should_exit:
+        os._exit(130)  # the thread that loads the model cannot be stopped, and Python would wait for it
     if failure is not None:
         raise failure
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 class _Server(uvicorn.Server):

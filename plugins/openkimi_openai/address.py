@@ -77,7 +77,8 @@ def _url(options: ServerOptions, environ: Mapping[str, str]) -> tuple[str, str]:
 def _check_url(url: str, url_from: str) -> None:
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        named = bool((parts.hostname or "").encode("idna"))  # refuses "a..b" and labels that are too long
+        valid = parts.scheme in ("http", "https") and named and parts.port != 0
     except ValueError:
         valid = False
     if not valid or re.search(r"[\s\\\x00-\x1f\x7f]", url):

@@ -251,6 +251,7 @@ def test_a_file_may_take_keys_from_the_environment(key_file: Any, monkeypatch: p
         ([{"name": "a", "key": ALICE, "sha256": sha256(ALICE)}], "server.api_keys[0]: expected one of"),
         ([{"name": "a", "sha256": ALICE}], "server.api_keys[0]: sha256: "),
         ([{"name": "a", "keys": ALICE}], "server.api_keys[0].keys: unknown option"),
+        ([{"name": "anonymous\n", "key": ALICE}], "server.api_keys[0]: the name ends with a line break"),
         ([{"name": "anonymous", "key": ALICE}], "server.api_keys[0]: the name anonymous is that of callers"),
         (
             [{"name": "a", "key": ALICE}, {"name": "a", "key": BOB}],

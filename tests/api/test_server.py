@@ -311,3 +311,65 @@ def test_no_key_is_in_the_log_at_any_level(config: Any, tmp_path: Path) -> None:
     for secret in [*secrets, "storesecret0123456789"]:
         assert secret[:8] not in text
         assert secret[-8:] not in text
+
+
+LOADING = """
+import asyncio, time
+from contextlib import asynccontextmanager
+from openkimi import Provider, hookimpl
+
+
+@asynccontextmanager
+async def opened(options, context):
+    print("loading", flush=True)
+    {what}
+    yield None
+
+
+@hookimpl
+def register_backends():
+    yield Provider("slow", opened)
+"""
+
+
+@pytest.fixture
+def loads(config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make a config whose model loads as some code says."""
+
+    def write(what: str) -> str:
+        (tmp_path / "slow_plugin.py").write_text(LOADING.format(what=what))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        return str(config(llm={"type": "slow"}, plugins={"load": ["slow_plugin"]}))
+
+    return write
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_loading_of_a_model(loads: Any, stop: signal.Signals) -> None:
+    """A thread that loads cannot be interrupted; nobody waits for it, and nothing complains."""
+    command = [*SERVER, "--config", loads("await asyncio.to_thread(time.sleep, 600)"), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(stop)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+
+    assert process.returncode in {130, -stop}
+    assert "Traceback" not in said
+
+
+def test_what_nobody_foresaw_ends_the_start_in_one_line(loads: Any) -> None:
+    """A plugin that fails while it loads has its error shown, and its traceback only at level debug."""
+    path = loads("raise RuntimeError('the disk\\n is gone')")
+
+    status, said = refused("--config", path, "--port", "0", "--log-level", "error")
+    _, at_length = refused("--config", path, "--port", "0", "--log-level", "debug")
+
+    assert status == 1
+    assert said.splitlines() == [
+        "openkimi: RuntimeError: the disk is gone; --log-level debug shows where it failed"
+    ]
+    assert "slow_plugin.py" in at_length

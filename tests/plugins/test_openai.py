@@ -735,6 +735,8 @@ async def test_every_character_counts_alike_in_all_texts(code: int) -> None:
         ({"api_url": "http://"}, "api_url: expected an address"),
         ({"api_url": "http://host:99999/v1"}, "api_url: expected an address"),
         ({"api_url": "http://ho st/v1"}, "api_url: expected an address"),
+        ({"api_url": "http://a..b/v1"}, "api_url: expected an address"),
+        ({"api_url": f"http://{'ü' * 70}/v1"}, "api_url: expected an address"),
         ({"api_url": "http://user:pass@host/v1"}, "api_url: must not hold a user"),
         ({"api_url": "http://host/v1?key=1"}, "api_url: must not hold a user"),
         ({"api_url": "http://host/v1/chat/completions"}, "without /chat/completions"),
