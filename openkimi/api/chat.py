@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -110,15 +110,15 @@ class ChunkWriter:
         for index in range(self._n):
             yield data(self._chunk(index, wire.ChoiceDelta(role="assistant", content="")))
 
-    def write(self, event: Event) -> Iterator[bytes]:
+    def write(self, event: Event) -> Iterable[bytes]:
         """Write what a delta adds, and the finish reason apart."""
         if isinstance(event, Receipt):
             self._receipt = event
-        elif _is_text(event):
+            return ()
+        if _is_text(event):
             before, after = self._around(event.index)
-            yield before + _encoder.encode(event.content) + after
-        else:
-            yield from map(data, self._of(event))
+            return (before + _encoder.encode(event.content) + after,)
+        return map(data, self._of(event))
 
     def end(self) -> Iterator[bytes]:
         """Write the usage, where it was asked for, and ``[DONE]``."""

@@ -73,7 +73,8 @@ class EventStream:
             with self._deadline:
                 async with aclosing(self._events) as events:
                     async for event in events:
-                        await self._take(event)
+                        if not self._keeps(event):
+                            await self._send(self._writer.write(event))
             await self._send(self._writer.end())
         except Exception as error:
             if not self._begun:
@@ -84,13 +85,14 @@ class EventStream:
         finally:
             await self._silence.end()
 
-    async def _take(self, event: Event) -> None:
+    def _keeps(self, event: Event) -> bool:
+        """Keep for later what comes before there is something of an answer, and would be its beginning."""
         if isinstance(event, Delta):
             self._deadline.began = True
         elif not self._begun:
             self._early.append(event)
-            return
-        await self._send(self._writer.write(event))
+            return True
+        return False
 
     async def _fill(self) -> None:
         """Send a comment, after the status where that is to do, unless a slow client is being sent to."""

@@ -137,12 +137,12 @@ class Answer:
     def _delta(self, choice: _Choice) -> Delta | None:
         self._reason = choice.finish_reason or self._reason
         piece = choice.delta or choice.message or _NOTHING
-        tokens = (choice.logprobs.content if choice.logprobs else None) or ()
+        tokens = choice.logprobs.content if choice.logprobs else None
         delta = Delta(
             content=_text(piece.content) or _text(piece.refusal),
             reasoning=_text(piece.reasoning_content) or _text(piece.reasoning),
             tool_calls=tuple(map(self._call, piece.tool_calls)) if piece.tool_calls else (),
-            logprobs=tuple(map(_logprob, tokens)),
+            logprobs=tuple(map(_logprob, tokens)) if tokens else (),
         )
         return None if delta == _SILENCE else delta
 
@@ -173,9 +173,10 @@ def _object(data: str) -> Any:
 
 def _text(value: Any) -> str:
     """Read a text, or the text parts of a list."""
-    if isinstance(value, list):
-        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
-    return value if isinstance(value, str) else ""
+    if value is None or isinstance(value, str):
+        return value or ""
+    parts = value if isinstance(value, list) else ()
+    return "".join(_text(part.get("text")) for part in parts if isinstance(part, dict))
 
 
 def _logprob(token: _Token) -> TokenLogprob:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 import msgspec
+
+_ONE_EVENT = re.compile(rb"data: [^\r\n]*\n\n")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,9 +26,13 @@ class EventParser:
         self._after_cr = False
         self._data: list[str] = []
         self._event = ""
+        self._between = True
 
     def feed(self, data: bytes) -> list[Event]:
         """Take more bytes and return the events they complete."""
+        between, self._between = self._between, data.endswith(b"\n\n")
+        if between and self._between and _ONE_EVENT.fullmatch(data):  # as nearly all come from nearly all
+            return [Event(data=data[6:-2].decode("utf-8", "replace"))]
         return self._take(self._decoder.decode(data))
 
     def end(self) -> list[Event]:
