@@ -126,13 +126,13 @@ class _Shared:
             await asyncio.wait([self._tasks[key][0]])
         if key not in self._tasks:
             self._tasks[key] = (asyncio.create_task(work()), [])
+            self._tasks[key][0].add_done_callback(lambda task: self._tasks.pop(key))
         task, waiting = self._tasks[key]
         waiting.append(None)
         try:
             await asyncio.shield(task)
         finally:
             waiting.pop()
-            if not waiting:
+            if not waiting and not task.done():
                 task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                self._tasks.pop(key, None)
+                await asyncio.wait([task])

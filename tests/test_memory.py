@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from openkimi import Chunk, Document, Processor
 from openkimi.memory import Memory
@@ -106,6 +107,33 @@ async def test_a_newcomer_waits_until_cancelled_work_has_ended() -> None:
 
     assert leaving.cancelled() or leaving.done()
     assert processor.calls - processor.cancelled == 1
+
+
+class Stubborn(InMemoryRetriever):
+    """A retriever that takes its time to stop."""
+
+    async def add(self, *arguments: Any, **options: Any) -> None:
+        try:
+            await asyncio.sleep(0.05)
+            await super().add(*arguments, **options)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.1)
+            raise
+
+
+async def test_who_is_cancelled_twice_leaves_the_document_to_others() -> None:
+    """A client leaves and the server stops, or a deadline comes, while the work is still ending."""
+    memory = Memory(Paragraphs(), Stubborn())
+    leaving = asyncio.create_task(memory.remember(Document.of(TEXT), "anonymous"))
+    for _ in range(2):
+        await asyncio.sleep(0.02)
+        leaving.cancel()
+
+    async with asyncio.timeout(10):
+        await asyncio.wait([leaving])
+        await memory.remember(Document.of(TEXT), "anonymous")
+
+    assert await memory.get(Document.of(TEXT).id, "anonymous") is not None
 
 
 async def test_another_processor_version_processes_again() -> None:
