@@ -51,6 +51,8 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T], *, limit: in
 
 
 def _decode(body: bytes, kind: type[T]) -> T:
+    if not body:
+        raise RequestError("the body is empty: send a JSON object", code="invalid_json")
     try:
         return _lenient(body, kind)
     except msgspec.ValidationError as error:

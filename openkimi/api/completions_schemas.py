@@ -68,9 +68,9 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
+    object: Literal["text_completion"] = "text_completion"
     created: int
     model: str
     choices: list[CompletionChoice]
-    object: Literal["text_completion"] = "text_completion"
     usage: CompletionUsage | UnsetType | None = UNSET
     openkimi: Receipt | UnsetType = UNSET

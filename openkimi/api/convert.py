@@ -26,6 +26,8 @@ from openkimi.messages import (
 from openkimi.turn import Ask
 
 _MAX_STOP = 16
+_TEXTS = frozenset({"text", "input_text", "output_text"})
+"""Types of parts that are text; the last two are those of responses, which clients mix up."""
 
 
 def ask_of(body: wire.ChatCompletionRequest) -> Ask:
@@ -107,13 +109,13 @@ def _content(content: str | list[wire.ContentPart] | None, where: str) -> str | 
 def _part(part: wire.ContentPart, where: str) -> Part:
     if part.type == "image_url":
         return _image(part.image_url, f"{where}.image_url")
-    if part.type not in {"text", "refusal"}:
+    if part.type not in {*_TEXTS, "refusal"}:
         raise UnsupportedParameter(
             f"'{where}': a part of the type '{part.type[:100]}' cannot be served, send 'text'", param=where
         )
-    text = part.text if part.type == "text" else part.refusal
+    name, text = ("text", part.text) if part.type in _TEXTS else ("refusal", part.refusal)
     if text is None:
-        raise _required(f"{where}.{part.type}", f"in a part of the type '{part.type}'")
+        raise _required(f"{where}.{name}", f"in a part of the type '{part.type}'")
     return TextPart(text=text)
 
 

@@ -22,9 +22,9 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Embedding(msgspec.Struct, frozen=True, kw_only=True):
     """The vector of one text; in base64 its numbers are little-endian floats of 32 bits."""
 
+    object: Literal["embedding"] = "embedding"
     index: int
     embedding: list[float] | str
-    object: Literal["embedding"] = "embedding"
 
 
 class EmbeddingUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ class EmbeddingUsage(msgspec.Struct, frozen=True, kw_only=True):
 class EmbeddingList(msgspec.Struct, frozen=True, kw_only=True):
     """The vectors of all texts, in their order."""
 
+    object: Literal["list"] = "list"
     data: list[Embedding]
     model: str
     usage: EmbeddingUsage
-    object: Literal["list"] = "list"

@@ -99,7 +99,8 @@ def _explained(request: Request[Any, Any, Any], error: Exception) -> Exception:
     """Say which address is wrong where the framework only says that one is."""
     asked = f"{request.method} {request.url.path}"[:200]
     if isinstance(error, NotFoundException) and error.detail == "Not Found":
-        return NotFoundException(f"there is nothing at {asked}; /schema lists what there is")
+        hint = "" if request.url.path.startswith("/v1/") else "addresses begin with /v1, and "
+        return NotFoundException(f"there is nothing at {asked}; {hint}/schema lists what there is")
     if isinstance(error, MethodNotAllowedException):
         allowed = (error.headers or {}).get("allow", "other methods")
         detail = f"{asked} is not served: the address takes {allowed}"

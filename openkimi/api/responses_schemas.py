@@ -100,9 +100,9 @@ class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     """An answer with the settings it was made with; ``store`` is false since nothing is kept."""
 
     id: str
+    object: Literal["response"] = "response"
     created_at: int
     model: str
-    object: Literal["response"] = "response"
     status: ResponseStatus = "in_progress"
     background: bool = False
     completed_at: int | None = None

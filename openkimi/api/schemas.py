@@ -48,8 +48,8 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     """A tool call in a message."""
 
     id: str
-    function: FunctionCall
     type: Literal["function"] = "function"
+    function: FunctionCall
 
 
 class RequestFunctionCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,8 +231,8 @@ class Logprobs(msgspec.Struct, frozen=True, kw_only=True):
 class ResponseMessage(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of one choice."""
 
-    content: str | None
     role: Literal["assistant"] = "assistant"
+    content: str | None
     refusal: str | None = None
     reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
@@ -278,11 +278,11 @@ class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a request that is not streamed."""
 
     id: str
+    object: Literal["chat.completion"] = "chat.completion"
     created: int
     model: str
     choices: list[Choice]
     usage: CompletionUsage
-    object: Literal["chat.completion"] = "chat.completion"
     openkimi: Receipt | UnsetType = UNSET
 
 
@@ -297,9 +297,9 @@ class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of a tool call; only its first piece has ``id`` and ``type``."""
 
     index: int
-    function: FunctionCallDelta
     id: str | UnsetType = UNSET
     type: Literal["function"] | UnsetType = UNSET
+    function: FunctionCallDelta
 
 
 class ChoiceDelta(msgspec.Struct, frozen=True, kw_only=True):
@@ -325,10 +325,10 @@ class ChatCompletionChunk(msgspec.Struct, frozen=True, kw_only=True):
     """One event of a stream."""
 
     id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     created: int
     model: str
     choices: list[ChunkChoice]
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     usage: CompletionUsage | UnsetType | None = UNSET
     openkimi: Receipt | UnsetType = UNSET
 
@@ -337,27 +337,27 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model that can be named in requests."""
 
     id: str
-    created: int
     object: Literal["model"] = "model"
+    created: int
     owned_by: str = "openkimi"
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     """The models that the gateway lists."""
 
-    data: list[Model]
     object: Literal["list"] = "list"
+    data: list[Model]
 
 
 class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A document in the memory; ``created`` in seconds since the epoch."""
 
     id: str
+    object: Literal["document"] = "document"
     state: DocumentState
     characters: int
     chunks: int
     created: int
-    object: Literal["document"] = "document"
 
     @classmethod
     def of(cls, info: DocumentInfo) -> StoredDocument:
@@ -374,8 +374,8 @@ class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
 class DocumentList(msgspec.Struct, frozen=True, kw_only=True):
     """The stored documents."""
 
-    data: list[StoredDocument]
     object: Literal["list"] = "list"
+    data: list[StoredDocument]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

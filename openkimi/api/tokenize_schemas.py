@@ -21,16 +21,16 @@ class TokenizeRequest(msgspec.Struct, frozen=True, kw_only=True):
 class TokenCount(msgspec.Struct, frozen=True, kw_only=True):
     """The tokens of one text, or of a whole prompt."""
 
+    object: Literal["token_count"] = "token_count"
     index: int
     tokens: int
-    object: Literal["token_count"] = "token_count"
 
 
 class TokenCountList(msgspec.Struct, frozen=True, kw_only=True):
     """The counts of all texts in their order, their sum, and how many tokens the model's window holds."""
 
+    object: Literal["list"] = "list"
     data: list[TokenCount]
     model: str
     total_tokens: int
     context_window: int
-    object: Literal["list"] = "list"

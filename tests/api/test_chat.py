@@ -20,6 +20,7 @@ async def test_an_answer_has_openais_shape(gateway: Any) -> None:
         status, body = await server.chat(HELLO)
 
     assert status == 200
+    assert list(body)[:5] == ["id", "object", "created", "model", "choices"]
     assert body["object"] == "chat.completion"
     assert body["model"] == "any-name"
     assert body["id"].startswith("chatcmpl-")

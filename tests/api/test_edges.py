@@ -92,6 +92,8 @@ async def test_a_conversation_that_makes_no_sense_is_refused(gateway: Any, messa
         [USER, {"role": "assistant", "tool_calls": []}, USER],
         [USER, {"role": "tool", "tool_call_id": "never called", "content": ""}],
         [USER, {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "x"}]}],
+        [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}],
+        [USER, {"role": "assistant", "content": [{"type": "output_text", "text": "x"}]}, USER],
         [{"role": "user", "name": "Ada", "content": [{"type": "text", "text": ""}]}],
         [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
         [{"role": "user", "content": "\x00\x01\x7f\u2028\ufeff\U0010ffff"}],

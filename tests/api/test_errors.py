@@ -139,6 +139,7 @@ async def test_a_body_over_ten_megabytes_is_taken(gateway: Any) -> None:
     [
         ("GET", "/nowhere", 404, "GET /nowhere"),
         ("POST", "/v1/chat/completion", 404, "/schema"),
+        ("POST", "/chat/completions", 404, "addresses begin with /v1"),
         ("GET", "/v1/chat/completions", 405, "POST"),
         ("DELETE", "/v1/models", 405, "GET"),
         ("PUT", "/health", 405, "GET"),
@@ -257,3 +258,12 @@ async def test_one_bad_request_harms_no_other(gateway: Any) -> None:
         status, body = await server.chat(HELLO)
 
     assert (status, body["choices"][0]["message"]["content"]) == (200, "Yes.")
+
+
+async def test_an_empty_body_is_called_empty(gateway: Any) -> None:
+    """The message says what to send, not where a parser stopped."""
+    async with gateway() as server, server.http.post("/v1/chat/completions") as response:
+        body = await response.json()
+
+    assert response.status == 400
+    assert body["error"]["message"] == "the body is empty: send a JSON object"
