@@ -277,7 +277,7 @@ class KimiEngine:
         assert task is not None
         self._answering.add(task)
         try:
-            with opened.admission.enter():
+            with opened.admission:
                 yield
         except asyncio.CancelledError:
             if not self._interrupted:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from litestar import Request, Response
 from litestar.background_tasks import BackgroundTask, BackgroundTasks
@@ -17,8 +17,6 @@ from litestar.types import Receive, Scope, Send
 
 from openkimi.api.deadline import Interruption
 from openkimi.api.sse import EventStream
-
-T = TypeVar("T")
 
 _SOON = 0.05
 """Seconds within which most answers of a fast server come: listening costs more than these save."""
@@ -55,16 +53,6 @@ class Connected:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._leaving.happen()
-
-
-async def while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
-    """Do work for as long as the client stays; the body must have been read.
-
-    Raises:
-        ClientException: the client left; the work was cancelled and has ended.
-    """
-    with Connected(request.receive):
-        return await work
 
 
 class EventStreamResponse(Response[Any]):

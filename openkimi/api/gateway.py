@@ -12,7 +12,7 @@ from litestar import Request, Response
 
 from openkimi.api.auth import KeyRing, caller_of
 from openkimi.api.body import read_json
-from openkimi.api.connection import EventStreamResponse, while_connected
+from openkimi.api.connection import Connected, EventStreamResponse
 from openkimi.api.deadline import Deadline
 from openkimi.api.limits import Limits
 from openkimi.api.sse import EventStream, Writer
@@ -70,7 +70,12 @@ class Gateway:
         ``each`` choices in a row share a prompt, None for all of them.
         """
         events = self.limits.metered(request, events, each=each)
-        return await while_connected(request, self._gather(events, answer))
+        with Connected(request.receive), self._deadline() as deadline:
+            async with aclosing(events):
+                async for event in events:
+                    deadline.began = deadline.began or isinstance(event, Delta)
+                    answer.add(event)
+        return answer
 
     async def stream_events(
         self,
@@ -82,12 +87,12 @@ class Gateway:
     ) -> Response[Any]:
         """Write events as server-sent ones; what fails before they start is raised."""
         events = self.limits.metered(request, events, each=each)
-        stream = EventStream(events, writer, deadline=Deadline(self.engine.config.server.request_timeout))
-        return EventStreamResponse(stream)
+        return EventStreamResponse(EventStream(events, writer, deadline=self._deadline()))
 
     async def run(self, request: HttpRequest, work: Coroutine[Any, Any, T]) -> T:
         """Do work that has no events, for as long as the client stays and the deadline allows."""
-        return await while_connected(request, self._in_time(work))
+        with Connected(request.receive), self._deadline():
+            return await work
 
     def of_caller(self, request: HttpRequest, ask: Ask) -> Ask:
         """Ask in the name of who sent the request."""
@@ -97,14 +102,5 @@ class Gateway:
     def _most_bytes(self) -> int:
         return self.engine.config.server.max_body_bytes
 
-    async def _gather(self, events: AsyncGenerator[Event, None], answer: Answer) -> Answer:
-        with Deadline(self.engine.config.server.request_timeout) as deadline:
-            async with aclosing(events):
-                async for event in events:
-                    deadline.began = deadline.began or isinstance(event, Delta)
-                    answer.add(event)
-        return answer
-
-    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
-        with Deadline(self.engine.config.server.request_timeout):
-            return await work
+    def _deadline(self) -> Deadline:
+        return Deadline(self.engine.config.server.request_timeout)
