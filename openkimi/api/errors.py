@@ -53,6 +53,7 @@ _CODES = {
     504: "backend_timeout",
 }
 _RETRY_AFTER = 5.0
+_LONGEST_WAIT = 1e6
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +130,8 @@ def _failure(
     status: int, message: str, param: str | None, code: str | None, retry_after: float | None
 ) -> Failure:
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    if retry_after is not None and not 0 <= retry_after <= _LONGEST_WAIT:
+        retry_after = None  # an infinite one would be no header
     if status in {429, 503} and retry_after is None:
         retry_after = _RETRY_AFTER
     detail = ErrorDetail(message=message, type=kind, param=param, code=code or _CODES.get(status))

@@ -86,7 +86,7 @@ class Client:
     async def _try(self, path: str, body: bytes, silence: float) -> Connection:
         try:
             response = await self._pool.post(path, body, silence=silence)
-            if 200 <= response.status < 300:
+            if 200 <= response.status < 300 and not _is_compressed(response):
                 return response
             try:
                 said = await response.read(_ERROR_BODY)
@@ -127,10 +127,19 @@ async def open_client(options: ServerOptions, *, section: str) -> AsyncIterator[
 
 def _headers(address: Address, options: ServerOptions) -> dict[str, str]:
     """Join our headers and the user's, which win."""
-    headers = {"accept": "*/*", "content-type": "application/json", "user-agent": f"openkimi/{__version__}"}
+    headers = {
+        "accept": "*/*",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "user-agent": f"openkimi/{__version__}",
+    }
     if address.key is not None:
         headers["authorization"] = f"Bearer {address.key.reveal()}"
     return headers | {name.lower(): value.reveal() for name, value in options.headers.items()}
+
+
+def _is_compressed(response: Connection) -> bool:
+    return response.headers.get("content-encoding", "").lower() not in {"", "identity"}
 
 
 def _delay(tried: int, retry_after: float | None) -> float | None:

@@ -12,6 +12,9 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 _MOST_AHEAD = 262_144
 """Bytes that may lie here unread before the server has to wait."""
 
+_LONGEST_HEAD = 1_048_576
+"""Bytes that may come before an answer's body."""
+
 
 class Broken(ConnectionError):
     """The server ended the connection while it owed an answer, or sent what is no HTTP."""
@@ -38,14 +41,16 @@ class Connection(asyncio.Protocol):
         self.headers: dict[str, str] = {}
         self.complete = self.untouched = self._head = False
         self._pieces: deque[bytes] = deque()
-        self._size = 0
+        self._size = self._head_size = 0
         self._paused = self._keep_alive = False
         self._error: Exception | None = None
 
     @property
     def usable(self) -> bool:
         """Whether the answer is complete and the server keeps the connection open."""
-        return self.complete and self._keep_alive and not self.lost and self._error is None
+        return (
+            self.complete and self._keep_alive and not self._paused and not self.lost and self._error is None
+        )
 
     async def ask(self, request: bytes, *, silence: float) -> None:
         """Send a request and wait for the head of its answer.
@@ -74,7 +79,7 @@ class Connection(asyncio.Protocol):
         while not self._pieces and not self.complete:
             await self._more()
         if self._paused and not self.lost:
-            self._paused = False
+            self._paused, self._heard = False, self._loop.time()
             self._transport.resume_reading()
         piece = b"".join(self._pieces) if len(self._pieces) != 1 else self._pieces[0]
         self._pieces.clear()
@@ -147,8 +152,14 @@ class Connection(asyncio.Protocol):
         self.untouched, self._heard = False, self._loop.time()
         try:
             self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
+        except HttpParserUpgrade:
+            self._fail(Broken("the server wants to speak another protocol, unasked"))
+        except HttpParserError as error:
             self._fail(Broken(f"the server sent what is no HTTP answer: {error}"))
+        if not self._head:
+            self._head_size += len(data)
+            if self._head_size > _LONGEST_HEAD:
+                self._fail(Broken("the server sent headers without end"))
         if self._size > _MOST_AHEAD and not self._paused:
             self._paused = True
             self._transport.pause_reading()
@@ -161,7 +172,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end, which is also the answer's where no length was given."""
         self.lost = True
-        if self._head and not {"content-length", "transfer-encoding"} & self.headers.keys():
+        is_sized = bool({"content-length", "transfer-encoding"} & self.headers.keys())
+        if self._head and error is None and not is_sized:
             self.complete = True
         self._rest()
         self._fail(error or Broken("the server closed the connection"))
@@ -169,7 +181,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Trust no connection on which another answer begins unasked; the parser calls this and all below."""
         if self.complete:
-            self._keep_alive = False
+            raise Broken("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note a header."""

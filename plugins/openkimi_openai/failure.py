@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import os
 import re
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from openkimi import Secret, UpstreamError
 from openkimi_openai.address import Address
 
 _LONGEST = 600
+_DAY = 86_400.0
 
 
 class Failure:
@@ -86,6 +88,8 @@ def network_reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        if isinstance(error, socket.gaierror):
+            return error.strerror or str(error)
         number = error.errno or _errno(str(error))
         if number is not None and number > 0:
             return os.strerror(number)
@@ -99,15 +103,16 @@ def _errno(text: str) -> int | None:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Read a ``Retry-After`` header, seconds or a date, as seconds from now."""
+    """Read a ``Retry-After`` header, seconds or a date, as seconds from now, a day at most."""
     if value is None:
         return None
     if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
-        return float(value)
+        return min(float(value), _DAY)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+        seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, OverflowError):
         return None
+    return min(max(0.0, seconds), _DAY)
 
 
 def _error_object(body: bytes) -> Any:

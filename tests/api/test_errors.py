@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from typing import Any
 
 import pytest
@@ -198,6 +199,15 @@ def test_every_error_has_a_status_a_type_and_a_code(
     assert (failure.status, failure.detail.type, failure.detail.code) == (status, kind, code)
     assert (failure.retry_after is not None) == (status in {429, 503})
     assert "secret" not in failure.detail.message
+
+
+@pytest.mark.parametrize("seconds", [math.inf, math.nan, -1.0, 1e300])
+def test_a_wait_that_is_no_header_is_left_to_the_gateway(seconds: float) -> None:
+    """A plugin or a server behind it may say anything."""
+    failure = failure_of(UpstreamError("slow", status=429, retry_after=seconds))
+
+    assert failure.retry_after is not None
+    assert 0 < failure.retry_after < 60
 
 
 async def test_a_value_is_quoted_no_longer_than_it_takes(gateway: Any) -> None:

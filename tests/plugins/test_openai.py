@@ -489,6 +489,39 @@ async def test_a_long_break_is_left_to_the_caller() -> None:
         assert len(upstream.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("9" * 400, 86_400),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
+        (f"Wed, 21 Oct {'9' * 20} 07:28:00", None),
+    ],
+)
+async def test_a_break_without_end_is_shortened(value: str, seconds: float | None) -> None:
+    """No number of a server is too large to be told on."""
+    async with (
+        Upstream(failing(429, Retry_After=value)).running() as upstream,
+        opened(upstream, retries=0) as backend,
+    ):
+        with pytest.raises(UpstreamError) as caught:
+            await collect(backend)
+
+    assert caught.value.retry_after == seconds
+
+
+async def test_a_compressed_answer_is_told_as_such() -> None:
+    """Servers are asked not to compress; one that does it all the same is named."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.headers["Accept-Encoding"] == "identity"
+        response = web.json_response({"choices": []})
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    with pytest.raises(BackendError, match=r"compressed its answer \(gzip\)"):
+        await answered(handler)
+
+
 async def test_retries_a_connection_that_breaks_before_the_answer() -> None:
     """A connection that the server drops before it answers is tried again."""
     tried = 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -166,6 +168,72 @@ async def test_what_follows_an_answer_unasked_spoils_the_connection() -> None:
     async with pooled(answering(answer, answer)) as (server, pool):
         for _ in range(2):
             assert await body(pool) == b"x"
+
+        assert server.connections == 2
+
+
+async def test_an_answer_that_nobody_asked_for_changes_nothing() -> None:
+    """Two whole answers come at once: the first counts as it is, and the connection is given up."""
+    answer = OK + b"Content-Length: 1\r\n\r\nx"
+    other = b"HTTP/1.1 500 No\r\nContent-Length: 5\r\n\r\nother"
+    async with pooled(answering(answer + other, answer)) as (server, pool):
+        connection = await pool.post("chat", b"{}", silence=5)
+        assert (await connection.read(), connection.status) == (b"x", 200)
+        pool.release(connection)
+        assert await body(pool) == b"x"
+
+        assert server.connections == 2
+
+
+async def test_a_reset_is_no_end_of_an_answer() -> None:
+    """Only a proper end completes an answer without a length."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(OK + b"\r\nhalf")
+        await asyncio.sleep(0.1)
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async with pooled(script) as (_, pool):
+        with pytest.raises(ConnectionError):
+            await body(pool)
+
+
+@pytest.mark.parametrize("line", [b"X: a\r\n" * 1000, b"a" * 10_000])
+async def test_headers_without_end_are_an_error(line: bytes) -> None:
+    """A server gone mad does not fill the memory."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(OK + b"X: ")
+        while True:
+            writer.write(line)
+            await writer.drain()
+
+    async with pooled(script) as (_, pool):
+        with pytest.raises(Broken, match="headers without end"):
+            await body(pool)
+
+
+async def test_a_change_of_protocol_is_an_error() -> None:
+    """101 answers a wish that nobody had."""
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+    async with pooled(answering(switch)) as (_, pool):
+        with pytest.raises(Broken, match="another protocol"):
+            await body(pool)
+
+
+async def test_a_connection_that_is_not_being_read_is_not_kept() -> None:
+    """What lies unread when an answer is given up would hold up the next one."""
+    large = OK + b"Content-Length: 3000000\r\n\r\n" + b"x" * 3_000_000
+    async with pooled(answering(large, large)) as (server, pool):
+        for _ in range(2):
+            connection = await pool.post("chat", b"{}", silence=5)
+            await asyncio.sleep(0.1)
+            connection.complete = True
+            pool.release(connection)
 
         assert server.connections == 2
 
