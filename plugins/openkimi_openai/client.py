@@ -95,6 +95,9 @@ class Client:
         except OSError as error:
             what = f"cannot reach {self.failure.place}"
             raise self._translated(error, BackendUnavailable, what, silence) from error
+        if _is_compressed(response):
+            coding = response.headers["content-encoding"][:40]
+            raise BackendError(f"{self.host} compressed its answer ({coding}) though it was asked not to")
         raise self.failure.refused(response.status, response.headers, said)
 
     def _translated(
