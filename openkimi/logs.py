@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 LEVELS = ("debug", "info", "warning", "error")
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
 def configure_logging(level: str = "info") -> None:
@@ -58,7 +59,14 @@ class _Lines:
 
 
 def _terminal() -> list[Any]:
-    return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [_tamed, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+
+
+def _tamed(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Show control characters, which a caller can put into an address, instead of obeying them."""
+    return {
+        key: value.translate(_CONTROLS) if isinstance(value, str) else value for key, value in event.items()
+    }
 
 
 def _lines() -> list[Any]:

@@ -84,6 +84,18 @@ async def test_only_a_trusted_proxy_is_believed(
     assert got == status
 
 
+async def test_forwarded_addresses_on_several_lines_are_one_list(gateway: Any) -> None:
+    """A proxy may add a line of its own: its client counts, not the inner proxy on the last line."""
+    lines = [("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-For", "10.9.9.9")]
+    trusted = ["127.0.0.1", "10.9.9.9"]
+
+    async with gateway({"allowed_ips": ["10.0.0.0/8"], "trusted_proxies": trusted}) as server:
+        async with server.http.get("/health", headers=lines) as response:
+            status = response.status
+
+    assert status == 403
+
+
 # Host names
 
 
