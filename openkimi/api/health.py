@@ -18,23 +18,30 @@ def health_routes() -> list[HTTPRouteHandler]:
     """Return ``/health`` with its two kinds: alive, and ready to answer."""
 
     @get(["/health", "/health/ready"], operation_class=probes(wire.Health))
-    async def health(request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def health(request: Request[Any, Any, Any]) -> Response[Any]:
         """Tell that the gateway can answer, and which version it is; 503 while the model loads."""
         refuse_while_loading(request)
-        return json_response(wire.Health(status="ok", version=openkimi.__version__))
+        return _ok()
 
     @head(["/health", "/health/ready"], operation_class=probes())
-    async def health_head(request: Request[Any, Any, Any]) -> None:
+    async def health_head(request: Request[Any, Any, Any]) -> Response[None]:
         """Tell the same to those who only look at the status."""
         refuse_while_loading(request)
+        return _ok()
 
     @get("/health/live", operation_class=probes(wire.Health))
-    async def health_live() -> Response[bytes]:
+    async def health_live() -> Response[Any]:
         """Tell that the process is alive, also while the model loads."""
-        return json_response(wire.Health(status="ok", version=openkimi.__version__))
+        return _ok()
 
     @head("/health/live", operation_class=probes())
-    async def health_live_head() -> None:
+    async def health_live_head() -> Response[None]:
         """Tell the same to those who only look at the status."""
+        return _ok()
 
     return [health, health_head, health_live, health_live_head]
+
+
+def _ok() -> Response[Any]:
+    """Say what a GET is sent; the server leaves the body out of the answer to a HEAD."""
+    return json_response(wire.Health(status="ok", version=openkimi.__version__))

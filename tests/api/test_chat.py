@@ -199,8 +199,10 @@ async def test_models_and_health(gateway: Any) -> None:
     async with gateway() as server:
         async with server.http.get("/health") as response:
             assert await response.json() == {"status": "ok", "version": openkimi.__version__}
-        async with server.http.head("/health") as response:
-            assert response.status == 200
+            size = response.headers["Content-Length"]
+        for path in ("/health", "/health/live"):
+            async with server.http.head(path) as response:
+                assert (response.status, response.headers["Content-Length"]) == (200, size)
         async with server.http.get("/v1/models") as response:
             listed = await response.json()
         async with server.http.get("/v1/models/gpt-4o") as response:
