@@ -24,8 +24,9 @@ def refuse_unserved(request: GenerateRequest, backend: Backend) -> None:
     """
     for feature, parameter in _wanted(request):
         if feature not in backend.features:
+            what = "images in 'messages'" if feature == "images" else f"'{parameter}'"
             raise UnsupportedParameter(
-                f"the configured model cannot serve '{parameter}': leave it out, or choose another llm.type",
+                f"the configured model cannot serve {what}: leave it out, or choose another llm.type",
                 param=parameter,
             )
 

@@ -522,6 +522,8 @@ async def test_what_the_model_cannot_do_is_refused(
 
     assert (fine, status) == (200, 400)
     assert (body["error"]["param"], body["error"]["code"]) == (param, "unsupported_parameter")
+    assert f"'{param}'" in body["error"]["message"]
+    assert feature in body["error"]["message"] or feature == "penalties"
 
 
 async def test_stop_is_emulated_where_the_model_cannot(gateway: Any) -> None:
