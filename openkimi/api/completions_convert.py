@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from openkimi.api.completions_schemas import DEFAULT_MAX_TOKENS, CompletionRequest
-from openkimi.api.convert import logit_bias_of, stop_of
-from openkimi.api.schemas import OpenKimiOptions
+from openkimi.api.convert import ask_for, logit_bias_of, stop_of
 from openkimi.errors import RequestError, UnsupportedParameter
 from openkimi.messages import GenerateRequest, Message
 from openkimi.turn import Ask
@@ -22,7 +21,6 @@ def asks_of(body: CompletionRequest, prompts: Sequence[str]) -> tuple[Ask, ...]:
     """
     _check_logprobs(body)
     _check_suffix(body)
-    own = body.openkimi or OpenKimiOptions()
     written = _written(body)
     if len(prompts) * written > _MOST_ANSWERS:
         raise RequestError(
@@ -30,15 +28,7 @@ def asks_of(body: CompletionRequest, prompts: Sequence[str]) -> tuple[Ask, ...]:
             param="prompt",
             code="invalid_value",
         )
-    return tuple(
-        Ask(
-            request=_request(body, prompt),
-            n=written,
-            documents=None if own.documents is None else tuple(own.documents),
-            mpr_candidates=own.mpr.candidates if own.mpr else None,
-        )
-        for prompt in prompts
-    )
+    return tuple(ask_for(_request(body, prompt), body.openkimi, n=written) for prompt in prompts)
 
 
 def chooses_best(body: CompletionRequest) -> bool:

@@ -41,10 +41,16 @@ def ask_of(body: wire.ChatCompletionRequest) -> Ask:
     if body.top_logprobs and not body.logprobs:
         raise RequestError("'top_logprobs' needs '\"logprobs\": true' beside it", param="top_logprobs")
     body = with_tools(body)
-    own = body.openkimi or wire.OpenKimiOptions()
+    return ask_for(_request(body), body.openkimi, n=body.n or 1)
+
+
+def ask_for(request: GenerateRequest, own: wire.OpenKimiOptions | None, *, n: int = 1) -> Ask:
+    """Ask for ``n`` answers, with OpenKimi's own options."""
+    if own is None:
+        return Ask(request=request, n=n)
     return Ask(
-        request=_request(body),
-        n=body.n or 1,
+        request=request,
+        n=n,
         documents=None if own.documents is None else tuple(own.documents),
         mpr_candidates=own.mpr.candidates if own.mpr else None,
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
+from openkimi.api.convert import ask_for
 from openkimi.api.responses_input import Conversation
 from openkimi.api.responses_request import ResponsesRequest, TextFormat
 from openkimi.api.responses_tools import tools_of
-from openkimi.api.schemas import OpenKimiOptions
 from openkimi.errors import RequestError, UnsupportedParameter
 from openkimi.messages import GenerateRequest, ResponseFormat
 from openkimi.turn import Ask
@@ -38,12 +38,7 @@ def ask_of(body: ResponsesRequest, conversation: Conversation) -> Ask:
     Raises:
         RequestError: fields contradict each other or hold what no backend can serve.
     """
-    own = body.openkimi or OpenKimiOptions()
-    return Ask(
-        request=_request(body, conversation),
-        documents=None if own.documents is None else tuple(own.documents),
-        mpr_candidates=own.mpr.candidates if own.mpr else None,
-    )
+    return ask_for(_request(body, conversation), body.openkimi)
 
 
 def _request(body: ResponsesRequest, conversation: Conversation) -> GenerateRequest:
