@@ -18,8 +18,8 @@ from openkimi.receipt import Receipt, documents_of, passages_of
 from openkimi.sections import RagSection
 from openkimi.turn import Ask, Turn
 
-_RELEVANT_SIMILARITY = 0.28
-_UNRELATED_SIMILARITY = 0.2
+_RELEVANT_SIMILARITY = 0.32
+_UNRELATED_SIMILARITY = 0.24
 _FEWEST_HITS = 64
 _SHORT_PASSAGE_TOKENS = 40
 

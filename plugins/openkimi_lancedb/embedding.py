@@ -9,6 +9,7 @@ import numpy as np
 import structlog
 
 from openkimi import Chunk, Embedder, OpenKimiError, Vectors
+from openkimi_lancedb.parts import PARTS, parts_of, split_rows
 
 log = structlog.get_logger()
 
@@ -25,8 +26,8 @@ class Embedding:
 
     @property
     def fingerprint(self) -> str:
-        """The embedder's own."""
-        return self._embedder.fingerprint
+        """The embedder's own, and how passages are cut for it."""
+        return f"{self._embedder.fingerprint}:{PARTS}"
 
     @property
     def dimensions(self) -> int:
@@ -43,14 +44,16 @@ class Embedding:
         return vector if np.any(vector) else None
 
     async def now(self, chunks: Sequence[Chunk]) -> Vectors:
-        """Embed a few chunks that a search needs."""
-        return await self._first(lambda: self._embedder.embed(_texts(chunks)))
+        """Embed a few whole chunks that a search needs."""
+        return await self._first(lambda: self._embedder.embed([chunk.text for chunk in chunks]))
 
-    async def later(self, chunks: Sequence[Chunk]) -> Vectors:
-        """Embed some chunks when no search is waiting and it is their turn."""
+    async def later(self, chunks: Sequence[Chunk]) -> list[Vectors]:
+        """Embed the parts of some chunks when no search is waiting and it is their turn."""
+        parts = [parts_of(chunk.text) for chunk in chunks]
         async with self._turn:
             await self._quiet.wait()
-            return await self._embedder.embed(_texts(chunks))
+            vectors = await self._embedder.embed([text for some in parts for text in some])
+        return split_rows(vectors, [len(some) for some in parts])
 
     async def _first(self, embed: Callable[[], Awaitable[Vectors]]) -> Vectors:
         self._searches += 1
@@ -61,7 +64,3 @@ class Embedding:
             self._searches -= 1
             if not self._searches:
                 self._quiet.set()
-
-
-def _texts(chunks: Sequence[Chunk]) -> list[str]:
-    return ["\n".join((*chunk.headings, chunk.text)) for chunk in chunks]

@@ -23,7 +23,7 @@ async def inherit_vectors(
     known = await _known({chunk.key for chunk in chunks}, tables, sources, embedder)
     inherited = [chunk for chunk in chunks if chunk.key in known]
     if inherited:
-        dimensions = len(known[inherited[0].key])
+        dimensions = known[inherited[0].key].shape[1]
         table = await VectorTable.create(tables.database, vector_table(slot, embedder), dimensions)
         await table.append(inherited, known)
     return len(chunks) - len(inherited)

@@ -104,7 +104,7 @@ async def _by_stored_vectors(
 ) -> tuple[dict[int, float], dict[int, float]]:
     try:
         table = await tables.vectors(entry.slot, entry.embedder)
-        return await _compare(table, vector, best)
+        return await table.nearest(vector, _CANDIDATES, best)
     except LANCE_ERRORS as error:
         raise VectorsLost from error
 
@@ -115,17 +115,9 @@ async def _by_first_vectors(
     """Use the vectors that are there already, while the others are being made."""
     try:
         table = await VectorTable.open(tables.database, vector_table(entry.slot, embedder))
-        return await _compare(table, vector, best)
+        return await table.nearest(vector, _CANDIDATES, best)
     except LANCE_ERRORS:
         return {}, {}
-
-
-async def _compare(
-    table: VectorTable, vector: Vectors, best: Sequence[int]
-) -> tuple[dict[int, float], dict[int, float]]:
-    near = await table.nearest(vector, _CANDIDATES)
-    rest = [ordinal for ordinal in best if ordinal not in near]
-    return {**near, **(await table.nearest(vector, len(rest), among=rest) if rest else {})}, near
 
 
 async def _by_new_vectors(
