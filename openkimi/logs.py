@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -33,14 +34,20 @@ def configure_logging(level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("uvicorn.access", "asyncio", "lance", "lancedb", "httpx"):
+    for noisy in ("uvicorn.access", "asyncio", "lance", "lancedb", "httpx", "watchfiles"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     structlog.configure(
         processors=[*shared, *render],
         logger_factory=lambda *name: _Lines(handler),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Pass over requests that the end of the server ended: they are no failures."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 class _Lines:

@@ -76,6 +76,11 @@ class Protocol(HttpToolsProtocol):
             self._stalled.cancel()
             self._stalled = None
 
+    def cut_off(self) -> None:
+        """End the connection if something is left to send that its client does not take."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)

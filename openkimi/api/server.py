@@ -33,6 +33,7 @@ from openkimi.sections import ServerSection
 log = structlog.get_logger()
 
 _GRACE_SECONDS = 5
+_LAST_WORDS_SECONDS = 1.0
 _SETTINGS = "OPENKIMI_SERVER_SETTINGS"
 _COLLECT = (20_000, 20, 50)
 """Objects made before the collector looks at them: Python's own 700 cost 8 % of a request's time."""
@@ -148,9 +149,12 @@ async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
 
     app = create_app(engine, lifespan=loading(engine, loaded))
     server = _Server(_uvicorn_config(app, engine.config.server), engine)
-    await server.serve(sockets=[listener])
-    if is_loading and server.should_exit:
-        os._exit(130)  # the thread that loads the model cannot be stopped, and Python would wait for it
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        # The thread that loads the model cannot be stopped, and Python would wait for it.
+        if server.force_exit or (is_loading and server.should_exit):
+            os._exit(130)
     if failure is not None:
         raise failure
 
@@ -169,8 +173,19 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
+        if self.force_exit:
+            return
         grace = 0 if sig == signal.SIGINT else _GRACE_SECONDS
-        self._loop.call_soon_threadsafe(self._loop.call_later, grace, self._engine.interrupt)
+        self._loop.call_soon_threadsafe(self._loop.call_later, grace, self._end)
+
+    def _end(self) -> None:
+        self._engine.interrupt()
+        self._loop.call_later(_LAST_WORDS_SECONDS, self._cut_off)
+
+    def _cut_off(self) -> None:
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, Protocol):
+                connection.cut_off()
 
 
 def _serve_reloading(settings: _Settings, listener: socket.socket) -> None:

@@ -115,6 +115,29 @@ def test_ctrl_c_ends_a_running_stream_with_words(config: Any) -> None:
     assert status in {0, 130, -signal.SIGINT}
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_does_not_wait_for_who_reads_nothing(config: Any, tmp_path: Path, signals: int) -> None:
+    """A client that took nothing cannot be told; it is cut off, and nothing complains."""
+    path = config(llm={"type": "dummy", "reply": "word " * 100_000, "context_length": 1_000_000})
+    body = json.dumps({"messages": [{"role": "user", "content": "Hello?"}], "stream": True}).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    with (tmp_path / "log").open("w") as log, running("--config", path, "--port", "0", log=log) as served:
+        url, process = served
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+            client.sendall(head + body)
+            time.sleep(2)
+            for _ in range(signals):
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.1)
+            status = process.wait(30)
+
+    said = (tmp_path / "log").read_text()
+    assert status in {130, -signal.SIGINT}
+    assert "Traceback" not in said
+    assert "timeout graceful shutdown exceeded" not in said
+
+
 def test_the_second_of_two_servers_on_one_port_is_told_at_once(config: Any) -> None:
     """The port is held from the start on, also while a model is being loaded."""
     with running("--config", config(), "--port", "0") as (url, _):
