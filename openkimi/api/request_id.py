@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import time
+from functools import partial
 
 import structlog
 from litestar.enums import ScopeType
@@ -47,7 +49,8 @@ class RequestIdMiddleware:
                 await app(scope, receive, send_with_id)
             finally:
                 seconds = round(time.monotonic() - started, 3)
-                log.info("request", path=scope["path"], status=status, seconds=seconds)
+                line = partial(log.info, "request", path=scope["path"], status=status, seconds=seconds)
+                asyncio.get_running_loop().call_soon(line)  # after the answer, which waits for the turn's end
                 structlog.contextvars.reset_contextvars(**bound)
 
         return identify
