@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import ClientException, HTTPException
+from litestar.exceptions import HTTPException
 
+from openkimi.api.connection import ClientLeft
 from openkimi.api.content_encoding import TooLarge, encoding_of, inflate
 from openkimi.api.deadline import TimeLimit
 from openkimi.api.fields import field_error
@@ -109,7 +110,7 @@ async def _next_part(request: Request[Any, Any, Any]) -> tuple[bytes, bool]:
             headers={"Connection": "close"},
         ) from error
     if message["type"] != "http.request":
-        raise ClientException("the client left before its request was complete")
+        raise ClientLeft("the client left before its request was complete")
     return message["body"], message.get("more_body", False)
 
 

@@ -22,11 +22,18 @@ _SOON = 0.05
 """Seconds within which most answers of a fast server come: listening costs more than these save."""
 
 
+class ClientLeft(ClientException):
+    """The client left: nobody reads the answer, and the log has the status that nginx made known for it."""
+
+    status_code = 499
+    code = "client_left"
+
+
 class Connected:
     """Cancels the work inside a ``with`` when the client leaves; the body must have been read.
 
     Raises:
-        ClientException: the client left; the work has ended.
+        ClientLeft: the client left; the work has ended.
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -44,7 +51,7 @@ class Connected:
         if self._listener is not None:
             self._listener.cancel()
         if self._leaving.ended(kind):
-            raise ClientException("the client left before the answer was complete") from error
+            raise ClientLeft("the client left before the answer was complete") from error
 
     def _begin(self) -> None:
         self._listener = asyncio.create_task(self._listen())
@@ -102,7 +109,7 @@ class _Sending(ASGIResponse):
         async def write(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        with suppress(ClientException), Connected(receive):  # who has left needs no answer
+        with suppress(ClientLeft), Connected(receive):  # who has left needs no answer
             await self.events.run(lambda: self.start_response(send), write)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         await self.after_response()

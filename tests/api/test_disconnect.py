@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+import structlog
 
 HELLO = {"messages": [{"role": "user", "content": "Hello?"}]}
 
@@ -25,6 +26,19 @@ async def test_leaving_ends_the_work(gateway: Any, stream: bool) -> None:
         await until(lambda: server.backend.active == 0)
 
         assert server.backend.cancelled == 1
+
+
+async def test_leaving_is_logged_as_such(gateway: Any) -> None:
+    """An operator can tell it from a request that was wrong."""
+    async with gateway(reply="word " * 4000, token_delay=0.01) as server:
+        with structlog.testing.capture_logs() as logged:
+            request = asyncio.create_task(server.chat(HELLO))
+            await until(lambda: server.backend.active == 1)
+            request.cancel()
+            await until(lambda: any(entry["event"] == "request" for entry in logged))
+
+    [refused] = [entry for entry in logged if entry["event"] == "request_refused"]
+    assert (refused["status"], refused["code"]) == (499, "client_left")
 
 
 async def test_leaving_in_the_middle_of_reading_ends_the_work(gateway: Any) -> None:
