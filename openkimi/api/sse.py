@@ -142,7 +142,8 @@ class Silence:
         """Wait until what is being filled in is through."""
         if self.filling is not None:
             await asyncio.wait([self.filling])
-            self.filling = None
+            filled, self.filling = self.filling, None
+            filled.result()
 
     async def end(self) -> None:
         """Fill no more."""

@@ -8,7 +8,7 @@ import pytest
 from openkimi import BackendError, BackendUnavailable, Delta
 from openkimi.api.deadline import Deadline
 from openkimi.api.schemas import ErrorDetail
-from openkimi.api.sse import EventStream
+from openkimi.api.sse import EventStream, Writer
 from openkimi.pipeline import Event
 from openkimi.receipt import Receipt
 
@@ -32,7 +32,11 @@ class Names:
 
 
 async def sent(
-    events: AsyncGenerator[Event, None], parts: list[bytes], *, seconds: float | None = None
+    events: AsyncGenerator[Event, None],
+    parts: list[bytes],
+    *,
+    seconds: float | None = None,
+    writer: Writer | None = None,
 ) -> list[bytes]:
     async def start() -> None:
         parts.append(b"status")
@@ -40,7 +44,7 @@ async def sent(
     async def write(data: bytes) -> None:
         parts.append(data)
 
-    await EventStream(events, Names(), deadline=Deadline(seconds)).run(start, write)
+    await EventStream(events, writer or Names(), deadline=Deadline(seconds)).run(start, write)
     return parts
 
 
@@ -101,6 +105,25 @@ async def test_a_failure_after_a_silent_second_is_an_event() -> None:
 
 
 @pytest.mark.usefixtures("soon")
+async def test_a_beginning_that_fails_in_a_silence_is_told(soon: None) -> None:
+    """What goes wrong beside the answer ends it, and is not lost."""
+
+    class Speechless(Names):
+        def begin(self) -> Iterable[bytes]:
+            raise BackendError("no beginning")
+
+    parts: list[bytes] = []
+
+    async def events() -> AsyncGenerator[Event, None]:
+        while b"status" not in parts:
+            await asyncio.sleep(0.01)
+        yield Delta(content="one")
+
+    await sent(events(), parts, writer=Speechless())
+
+    assert parts == [b"status", b"no beginning"]
+
+
 async def test_a_deadline_ends_a_stream_that_has_begun() -> None:
     """The work is closed, the last event says why."""
     closed = False
