@@ -11,6 +11,7 @@ import pytest
 
 from openkimi import KimiEngine
 from openkimi.api.app import create_app
+from openkimi.api.protocol import Protocol
 from openkimi.testing import serving
 
 
@@ -45,7 +46,8 @@ def gateway(held: Any) -> Any:
             rag_config={"type": "held", "embedding_model": "held"},
         )
         engine._overrides["server"] = server or {}
-        async with serving(create_app(engine)) as url, aiohttp.ClientSession(url) as http:
+        app = create_app(engine)
+        async with serving(app, http=Protocol, ws="none") as url, aiohttp.ClientSession(url) as http:
             yield Gateway(plugin, url, http)
 
     return start
