@@ -47,8 +47,7 @@ def plan(
     """
     answer = max(1, min(request.max_tokens or _DEFAULT_ANSWER, window // 4))
     context = min(max_context_tokens or default_context(backend.parameters), window - answer)
-    small = backend.parameters is not None and backend.parameters <= SMALL_MODEL
-    core = 0 if small or context < _CORE_FROM else context // 8
+    core = 0 if is_small(backend) or context < _CORE_FROM else context // 8
     return Budget(window=window, answer=answer, context=context, core=core)
 
 
@@ -73,10 +72,12 @@ async def count_within(backend: Backend, request: GenerateRequest, limit: int) -
     return tokens if tokens <= limit else None
 
 
-def seal(request: GenerateRequest, *, prompt_tokens: int, window: int) -> GenerateRequest:
+def seal(backend: Backend, request: GenerateRequest, *, prompt_tokens: int, window: int) -> GenerateRequest:
     """Give the answer at most what the prompt leaves of the window.
 
-    Every request passes here on its way to a backend.
+    Where nobody set a limit a small model gets 1,024 tokens: it is apt to repeat itself without end, and
+    would hold up everybody else until the window is full. Every request passes here on its way to a
+    backend.
 
     Raises:
         ContextOverflow: the prompt leaves no room for a single token.
@@ -89,4 +90,10 @@ def seal(request: GenerateRequest, *, prompt_tokens: int, window: int) -> Genera
             param="messages",
         )
     limited = request.max_tokens is not None
-    return msgspec.structs.replace(request, max_tokens=min(request.max_tokens or room, room), limited=limited)
+    most = request.max_tokens or (_DEFAULT_ANSWER if is_small(backend) else room)
+    return msgspec.structs.replace(request, max_tokens=min(most, room), limited=limited)
+
+
+def is_small(backend: Backend) -> bool:
+    """Tell whether a model is known to have half a billion weights or less."""
+    return backend.parameters is not None and backend.parameters <= SMALL_MODEL

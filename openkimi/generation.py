@@ -42,7 +42,7 @@ async def generate(
         ContextOverflow: the prompt leaves no room for an answer.
         BackendError: the backend failed.
     """
-    sealed = seal(request, prompt_tokens=prompt_tokens, window=window)
+    sealed = seal(backend, request, prompt_tokens=prompt_tokens, window=window)
     emulated = () if "stop" in backend.features else sealed.stop
     if emulated:
         sealed = msgspec.structs.replace(sealed, stop=())

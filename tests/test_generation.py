@@ -85,10 +85,25 @@ async def test_max_tokens_always_fits_the_window() -> None:
     assert not backend.asked.limited
 
 
+@pytest.mark.parametrize(
+    ("parameters", "asked", "given"),
+    [(135_000_000, None, 1024), (135_000_000, 3000, 3000), (None, None, 7900)],
+)
+def test_a_small_model_does_not_repeat_itself_till_the_window_is_full(
+    parameters: int | None, asked: int | None, given: int
+) -> None:
+    """Where nobody says how long an answer may be, a small model's is at most 1,024 tokens."""
+    backend = Plain()
+    backend.parameters = parameters
+    request = GenerateRequest(messages=HELLO.messages, max_tokens=asked)
+
+    assert seal(backend, request, prompt_tokens=100, window=8000).max_tokens == given
+
+
 def test_a_prompt_that_fills_the_window_is_refused() -> None:
     """No request reaches a backend without room for an answer."""
     with pytest.raises(ContextOverflow, match="takes 100 tokens, the model's window has 100"):
-        seal(HELLO, prompt_tokens=100, window=100)
+        seal(Plain(), HELLO, prompt_tokens=100, window=100)
 
 
 @pytest.mark.parametrize(
