@@ -113,7 +113,7 @@ async def test_what_was_read_once_is_not_processed_again_after_a_restart(
         await engine.ingest(edited)
 
     assert ANSWER in (again.choices[0].message.content or "")
-    assert 0 < len(embedded) <= 8
+    assert 0 < len(embedded) <= 40  # of 1,471: passages that changed, with their sentences
 
 
 async def test_a_chinese_question_finds_its_chinese_passage(tmp_path: Path) -> None:

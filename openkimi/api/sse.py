@@ -140,10 +140,11 @@ class Silence:
 
     async def filled(self) -> None:
         """Wait until what is being filled in is through."""
-        if self.filling is not None:
-            await asyncio.wait([self.filling])
-            filled, self.filling = self.filling, None
-            filled.result()
+        while (filling := self.filling) is not None:
+            await asyncio.wait([filling])
+            if self.filling is filling:  # while one was waited for, the next may have begun
+                self.filling = None
+            filling.result()
 
     async def end(self) -> None:
         """Fill no more."""
