@@ -118,8 +118,9 @@ class Retriever(ABC):
     ) -> None:
         """Store a document's chunks under a processor's ``fingerprint``; they can be searched on return.
 
-        Vectors may follow in the background. A document that is stored already is replaced. When the call
-        fails or is cancelled the document is either whole or absent.
+        Vectors may follow in the background. A document that is stored already is replaced; one that was
+        ``kept`` stays so, and keeps its name where the new one has none. When the call fails or is cancelled
+        the document is either whole or absent.
         """
 
     @abstractmethod
@@ -135,6 +136,14 @@ class Retriever(ABC):
         self, document_id: str, *, tenant: str = ANONYMOUS, ordinals: Sequence[int] | None = None
     ) -> Sequence[Chunk]:
         """Read a document's chunks in order: all of them, or those of the given ordinals that exist.
+
+        Raises:
+            DocumentNotFound: this tenant does not have the document.
+        """
+
+    @abstractmethod
+    async def text(self, document_id: str, *, tenant: str = ANONYMOUS) -> str:
+        """Return a document's text as it was added, to the character.
 
         Raises:
             DocumentNotFound: this tenant does not have the document.

@@ -17,20 +17,26 @@ DocumentState = Literal["lexical", "ready"]
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """A text that is known by its content: the same text has the same ``id`` everywhere."""
+    """A text that is known by its content: the same text has the same ``id`` everywhere.
+
+    ``name`` is what a person calls it, such as a file's name. ``kept`` tells one that was given to be stored
+    from one that came along with a request and may be dropped when room is needed.
+    """
 
     id: str
     text: str
+    name: str | None = None
+    kept: bool = False
 
     @classmethod
-    def of(cls, text: str) -> Document:
+    def of(cls, text: str, *, name: str | None = None, kept: bool = False) -> Document:
         """Make a document of a text; lone surrogates, which no encoding can store, become U+FFFD."""
         try:
             data = text.encode()
         except UnicodeEncodeError:
             text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
             data = text.encode()
-        return cls(id="doc_" + hashlib.sha256(data).hexdigest()[:32], text=text)
+        return cls(id="doc_" + hashlib.sha256(data).hexdigest()[:32], text=text, name=name, kept=kept)
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -89,7 +95,7 @@ class DocumentInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     ``state`` is ``lexical`` while vectors are missing, then ``ready``. ``fingerprint`` names the processor
     that cut the chunks: other chunks are needed when it changes. ``characters`` and ``chunks`` are counts,
-    ``created`` is in seconds since the epoch.
+    ``created`` is in seconds since the epoch. ``name`` and ``kept`` are the document's.
     """
 
     id: str
@@ -98,3 +104,5 @@ class DocumentInfo(msgspec.Struct, frozen=True, kw_only=True):
     characters: int
     chunks: int
     created: float
+    name: str | None = None
+    kept: bool = False

@@ -17,13 +17,14 @@ class InMemoryRetriever(Retriever):
     """Keeps everything in memory and forgets it at the end; ``added`` lists what was added, in order."""
 
     def __init__(self) -> None:
-        self._documents: dict[tuple[str, str], tuple[DocumentInfo, tuple[Chunk, ...]]] = {}
+        self._documents: dict[tuple[str, str], tuple[DocumentInfo, tuple[Chunk, ...], str]] = {}
         self.added: list[str] = []
 
     async def add(
         self, document: Document, chunks: Sequence[Chunk], *, fingerprint: str, tenant: str = ANONYMOUS
     ) -> None:
         """Store a document's chunks, in place of those it had."""
+        known = await self.get(document.id, tenant=tenant)
         info = DocumentInfo(
             id=document.id,
             state="ready",
@@ -31,8 +32,10 @@ class InMemoryRetriever(Retriever):
             characters=len(document.text),
             chunks=len(chunks),
             created=time.time(),
+            name=document.name or (known.name if known else None),
+            kept=document.kept or (known is not None and known.kept),
         )
-        self._documents[tenant, document.id] = (info, tuple(chunks))
+        self._documents[tenant, document.id] = (info, tuple(chunks), document.text)
         self.added.append(document.id)
 
     async def get(self, document_id: str, *, tenant: str = ANONYMOUS) -> DocumentInfo | None:
@@ -42,16 +45,18 @@ class InMemoryRetriever(Retriever):
 
     async def list(self, *, tenant: str = ANONYMOUS) -> Sequence[DocumentInfo]:
         """List the tenant's documents, oldest first."""
-        return [info for (owner, _), (info, _) in self._documents.items() if owner == tenant]
+        return [info for (owner, _), (info, _, _) in self._documents.items() if owner == tenant]
 
     async def read(
         self, document_id: str, *, tenant: str = ANONYMOUS, ordinals: Sequence[int] | None = None
     ) -> Sequence[Chunk]:
         """Read a document's chunks in order."""
-        if (tenant, document_id) not in self._documents:
-            raise DocumentNotFound(f"there is no stored document '{document_id}'")
-        _, chunks = self._documents[tenant, document_id]
+        _, chunks, _ = self._known(document_id, tenant)
         return [chunk for chunk in chunks if ordinals is None or chunk.ordinal in ordinals]
+
+    async def text(self, document_id: str, *, tenant: str = ANONYMOUS) -> str:
+        """Return a document's text."""
+        return self._known(document_id, tenant)[2]
 
     async def search(self, query: Query) -> Sequence[Hit]:
         """Rank the chunks by how many different terms they share with the question."""
@@ -69,3 +74,8 @@ class InMemoryRetriever(Retriever):
     async def delete(self, document_id: str, *, tenant: str = ANONYMOUS) -> bool:
         """Forget a tenant's document."""
         return self._documents.pop((tenant, document_id), None) is not None
+
+    def _known(self, document_id: str, tenant: str) -> tuple[DocumentInfo, tuple[Chunk, ...], str]:
+        if (tenant, document_id) not in self._documents:
+            raise DocumentNotFound(f"there is no stored document '{document_id}'")
+        return self._documents[tenant, document_id]

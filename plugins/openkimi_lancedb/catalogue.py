@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from lancedb import AsyncConnection, AsyncTable
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised whenever stored tables or terms would be made otherwise; older documents are added again."""
 
-_TABLE = "documents"
+_TABLE = f"documents_{LAYOUT}"
 _SLICE = 512
 _SKETCH_SIZE = 64
 _SKETCH_DIGITS = 12
@@ -42,6 +42,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     characters: int
     chunks: int
     created: float
+    name: str | None = None
+    kept: bool = False
     embedder: str = ""
     layout: int = LAYOUT
 
@@ -54,6 +56,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             characters=self.characters,
             chunks=self.chunks,
             created=self.created,
+            name=self.name,
+            kept=self.kept,
         )
 
 
@@ -224,6 +228,8 @@ def _schema() -> pa.Schema:
             ("characters", pa.int64()),
             ("chunks", pa.int64()),
             ("created", pa.float64()),
+            ("name", pa.string()),
+            ("kept", pa.bool_()),
             ("embedder", pa.string()),
             ("layout", pa.int32()),
             ("sketch", pa.list_(pa.string())),

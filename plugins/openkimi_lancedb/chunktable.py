@@ -32,9 +32,9 @@ class ChunkTable:
         self.densities = densities
 
     @classmethod
-    async def write(cls, database: AsyncConnection, name: str, chunks: Sequence[Chunk]) -> None:
+    async def write(cls, database: AsyncConnection, name: str, text: str, chunks: Sequence[Chunk]) -> None:
         """Write a document's chunks as a new table and index their terms."""
-        rows = await _rows(chunks)
+        rows = await _rows(text, chunks)
         table = await database.create_table(name, rows)
         if chunks:
             await table.create_index("terms", config=_terms_index())
@@ -80,6 +80,20 @@ class ChunkTable:
         rows = await query.to_arrow()
         return await asyncio.to_thread(_chunks, rows)
 
+    async def document_text(self) -> str:
+        """Put the document's text together again, to the character."""
+        rows = await self._table.query().select(["ordinal", "start", "before", "text", "after"]).to_arrow()
+        return await asyncio.to_thread(_joined, rows)
+
+
+def _joined(rows: pa.Table) -> str:
+    pieces, end = list[str](), 0
+    columns = rows.sort_by("ordinal").select(["start", "before", "text", "after"])
+    for start, before, text, after in zip(*(column.to_pylist() for column in columns), strict=True):
+        pieces += (before, text[max(0, end - start) :], after)
+        end = max(end, start + len(text))
+    return "".join(pieces)
+
 
 def _terms_index() -> FTS:
     from lancedb.index import FTS
@@ -94,17 +108,31 @@ def _terms_index() -> FTS:
     )
 
 
-async def _rows(chunks: Sequence[Chunk]) -> pa.Table:
+async def _rows(text: str, chunks: Sequence[Chunk]) -> pa.Table:
     """Make the rows slice by slice in a thread, so that the event loop gets its turns."""
     import pyarrow as pa
 
     vocabulary = Vocabulary()
-    slices = [chunks[at : at + _SLICE] for at in range(0, len(chunks), _SLICE)] or [()]
-    batches = [await asyncio.to_thread(_batch, part, vocabulary) for part in slices]
+    gaps = await asyncio.to_thread(_gaps, text, chunks)
+    slices = [slice(at, at + _SLICE) for at in range(0, max(1, len(chunks)), _SLICE)]
+    batches = [await asyncio.to_thread(_batch, chunks[part], gaps[part], vocabulary) for part in slices]
     return pa.Table.from_batches(batches)
 
 
-def _batch(chunks: Sequence[Chunk], vocabulary: Vocabulary) -> pa.RecordBatch:
+def _gaps(text: str, chunks: Sequence[Chunk]) -> list[tuple[str, str]]:
+    """Return what stands before each chunk, and after the last one, in no chunk at all."""
+    gaps, end = list[tuple[str, str]](), 0
+    for chunk in chunks:
+        gaps.append((text[end : chunk.start], ""))
+        end = max(end, chunk.end)
+    if gaps:
+        gaps[-1] = (gaps[-1][0], text[end:])
+    return gaps
+
+
+def _batch(
+    chunks: Sequence[Chunk], gaps: Sequence[tuple[str, str]], vocabulary: Vocabulary
+) -> pa.RecordBatch:
     import pyarrow as pa
 
     columns = {
@@ -114,6 +142,8 @@ def _batch(chunks: Sequence[Chunk], vocabulary: Vocabulary) -> pa.RecordBatch:
         "headings": pa.array([chunk.headings for chunk in chunks], pa.list_(pa.string())),
         "start": pa.array([chunk.start for chunk in chunks], pa.int64()),
         "end": pa.array([chunk.end for chunk in chunks], pa.int64()),
+        "before": pa.array([before for before, _ in gaps], pa.string()),
+        "after": pa.array([after for _, after in gaps], pa.string()),
         "density": pa.array([chunk.density for chunk in chunks], pa.float64()),
         "terms": pa.array(
             [vocabulary.document_terms(chunk.headings, chunk.text) for chunk in chunks], pa.string()

@@ -91,6 +91,17 @@ class LanceDBRetriever(Retriever):
             raise DocumentNotFound(f"there is no stored document '{document_id}'")
         return chunks
 
+    async def text(self, document_id: str, *, tenant: str = ANONYMOUS) -> str:
+        """Return a document's text."""
+
+        async def read(entry: Entry) -> str:
+            return await (await self._tables.chunks(entry.slot)).document_text()
+
+        text = await self._with_document(document_id, tenant, read)
+        if text is None:
+            raise DocumentNotFound(f"there is no stored document '{document_id}'")
+        return text
+
     async def search(self, query: Query) -> Sequence[Hit]:
         """Rank the chunks of the named documents together; damaged ones are passed over if others remain.
 

@@ -59,8 +59,10 @@ class Storing:
                     characters=len(document.text),
                     chunks=len(chunks),
                     created=time.time(),
+                    name=document.name or (entry.name if entry else None),
+                    kept=document.kept or (entry is not None and entry.kept),
                 )
-                await self._write(entry, chunks)
+                await self._write(entry, document.text, chunks)
             elif entry.embedder != self._embedder:
                 self._filling.start(entry)
 
@@ -97,13 +99,13 @@ class Storing:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _write(self, entry: Entry, chunks: Sequence[Chunk]) -> None:
+    async def _write(self, entry: Entry, text: str, chunks: Sequence[Chunk]) -> None:
         sketch = await asyncio.to_thread(sketch_of, chunks)
         sources = await self._catalogue.rows_of(entry.tenant, entry.id)
         sources = [*sources, *await self._catalogue.likest(entry, sketch, _RELATIVES)]
         try:
             with storage_errors("cannot store the document"):
-                await ChunkTable.write(self._tables.database, chunk_table(entry.slot), chunks)
+                await ChunkTable.write(self._tables.database, chunk_table(entry.slot), text, chunks)
                 new = await inherit_vectors(self._tables, entry.slot, chunks, sources, self._embedder)
         except BaseException:
             self._spawn(self._drop(self._names(entry)))

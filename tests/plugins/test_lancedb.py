@@ -237,6 +237,18 @@ async def test_several_documents_are_ranked_together(tmp_path: Path) -> None:
     assert {hit.document_id for hit in hits} == {manual, recipe}
 
 
+async def test_a_text_is_given_back_to_the_character(tmp_path: Path) -> None:
+    """What stands between, before and after the chunks is kept too."""
+    text = f"\n \n{MANUAL}\n\n\t"
+    document, chunks = cut(text)
+    async with store(tmp_path) as retriever:
+        await retriever.add(document, chunks[1:3], fingerprint="test")
+
+        assert await retriever.text(document.id) == text
+        with pytest.raises(DocumentNotFound):
+            await retriever.text("doc_unknown")
+
+
 async def test_a_deleted_document_is_gone_from_disk(tmp_path: Path) -> None:
     """Deleting removes the tables, and reading says so."""
     async with store(tmp_path) as retriever:
@@ -245,7 +257,7 @@ async def test_a_deleted_document_is_gone_from_disk(tmp_path: Path) -> None:
 
         with pytest.raises(DocumentNotFound):
             await retriever.read(document_id)
-        assert tables_in(tmp_path) == ["documents.lance"]
+        assert tables_in(tmp_path) == ["documents_2.lance"]
 
 
 async def test_an_empty_document_can_be_stored(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def words(text: str) -> frozenset[str]:
 class _Stored(msgspec.Struct, frozen=True, kw_only=True):
     info: DocumentInfo
     chunks: tuple[Chunk, ...]
+    text: str
 
 
 class MemoryRetriever(Retriever):
@@ -52,8 +53,11 @@ class MemoryRetriever(Retriever):
             characters=len(document.text),
             chunks=len(chunks),
             created=time.time(),
+            name=document.name,
+            kept=document.kept,
         )
-        self._stored[tenant, document.id] = _Stored(info=info, chunks=tuple(chunks))
+        stored = _Stored(info=info, chunks=tuple(chunks), text=document.text)
+        self._stored[tenant, document.id] = stored
 
     async def get(self, document_id: str, *, tenant: str = ANONYMOUS) -> DocumentInfo | None:
         """Tell what is known of a document."""
@@ -68,10 +72,12 @@ class MemoryRetriever(Retriever):
         self, document_id: str, *, tenant: str = ANONYMOUS, ordinals: Sequence[int] | None = None
     ) -> Sequence[Chunk]:
         """Read a document's chunks in order."""
-        stored = self._stored.get((tenant, document_id))
-        if stored is None:
-            raise DocumentNotFound(f"no document '{document_id}'", param="openkimi.documents")
+        stored = self._find(document_id, tenant)
         return [chunk for chunk in stored.chunks if ordinals is None or chunk.ordinal in ordinals]
+
+    async def text(self, document_id: str, *, tenant: str = ANONYMOUS) -> str:
+        """Return a document's text."""
+        return self._find(document_id, tenant).text
 
     async def search(self, query: Query) -> Sequence[Hit]:
         """Find the chunks that share the most words with the question."""
@@ -88,6 +94,12 @@ class MemoryRetriever(Retriever):
     async def delete(self, document_id: str, *, tenant: str = ANONYMOUS) -> bool:
         """Forget a document."""
         return self._stored.pop((tenant, document_id), None) is not None
+
+    def _find(self, document_id: str, tenant: str) -> _Stored:
+        stored = self._stored.get((tenant, document_id))
+        if stored is None:
+            raise DocumentNotFound(f"no document '{document_id}'", param="openkimi.documents")
+        return stored
 
 
 @asynccontextmanager
