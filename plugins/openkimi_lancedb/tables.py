@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from openkimi_lancedb.chunktable import ChunkTable
+from openkimi_lancedb.matrix import Matrices
 from openkimi_lancedb.naming import chunk_table, slot_of, vector_table
 from openkimi_lancedb.vectortable import VectorTable
 
@@ -20,6 +21,7 @@ class Tables:
 
     def __init__(self, database: AsyncConnection) -> None:
         self.database = database
+        self._matrices = Matrices()
         self._open: OrderedDict[str, tuple[ChunkTable, dict[str, VectorTable]]] = OrderedDict()
 
     async def chunks(self, slot: str) -> ChunkTable:
@@ -38,12 +40,18 @@ class Tables:
         _, known = self._open.get(slot, (None, {}))
         name = vector_table(slot, embedder)
         if name not in known:
-            known[name] = await VectorTable.open(self.database, name)
+            known[name] = await self.growing_vectors(slot, embedder)
         return known[name]
+
+    async def growing_vectors(self, slot: str, embedder: str) -> VectorTable:
+        """Open a document's vectors while they are being made, as they are now."""
+        return await VectorTable.open(self.database, vector_table(slot, embedder), self._matrices)
 
     def forget(self, slot: str) -> None:
         """Close a document's tables, so that the next use opens them anew."""
-        self._open.pop(slot, None)
+        _, vectors = self._open.pop(slot, (None, {}))
+        for name in vectors:
+            self._matrices.forget(name)
 
     async def names(self) -> list[str]:
         """List the tables of documents."""
@@ -61,4 +69,5 @@ class Tables:
         slot = slot_of(name)
         if slot is not None:
             self.forget(slot)
+            self._matrices.forget(name)
         await self.database.drop_table(name, ignore_missing=True)

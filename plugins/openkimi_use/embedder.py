@@ -58,9 +58,9 @@ class UseEmbedder(Embedder):
         return np.array(rows, dtype=np.float32).reshape(len(texts), DIMENSIONS)
 
     async def _run(self, texts: Sequence[str], urgency: Urgency) -> Vectors:
-        """Queue one batch after the other, so that others get their turn in between."""
+        """Queue one batch after the other, so that others get their turn, those of few texts first."""
         run = _Run(self._encode, texts)
-        while await asyncio.wrap_future(self._worker.submit(urgency, run.step)):
+        while await asyncio.wrap_future(self._worker.submit(urgency, run.step, work=len(texts))):
             pass
         return run.vectors
 
