@@ -34,6 +34,7 @@ from openkimi.errors import (
     PluginError,
     RequestError,
     StorageError,
+    StorageFull,
     UnsupportedParameter,
     UpstreamError,
 )
@@ -57,6 +58,7 @@ from openkimi.messages import (
 )
 from openkimi.providers import NoOptions, OpenContext, Provider
 from openkimi.secrets import Secret
+from openkimi.sections import parse_size
 from openkimi.stopping import StopFilter
 
 __version__ = version("openkimi")
@@ -101,6 +103,7 @@ __all__ = [
     "Secret",
     "StopFilter",
     "StorageError",
+    "StorageFull",
     "Synthesis",
     "Synthesizer",
     "TextPart",
@@ -116,4 +119,5 @@ __all__ = [
     "Vectors",
     "__version__",
     "hookimpl",
+    "parse_size",
 ]

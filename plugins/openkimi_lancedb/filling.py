@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
 from openkimi import Chunk, OpenKimiError
@@ -45,6 +46,13 @@ class Filling:
         _, settled = self._tasks[entry.slot]
         return settled
 
+    async def complete(self, entry: Entry) -> Entry:
+        """Make the vectors of a document that is not in the catalogue yet, and return its row with them."""
+        async with self._room:
+            with storage_errors("cannot write vectors"):
+                size = await self._fill(entry)
+        return msgspec.structs.replace(entry, embedder=self._embedding.fingerprint, size=size)
+
     async def stop(self, slot: str) -> None:
         """Stop filling a document."""
         if slot in self._tasks:
@@ -67,7 +75,8 @@ class Filling:
         for pause in (*_PAUSES, None):
             try:
                 with storage_errors("cannot write vectors"):
-                    await self._fill(entry)
+                    size = await self._fill(entry)
+                await self._catalogue.set_embedder(entry.slot, self._embedding.fingerprint, size)
                 return
             except OpenKimiError as error:
                 if await self._is_gone(entry):
@@ -77,13 +86,13 @@ class Filling:
             if pause is not None:
                 await asyncio.sleep(pause)
 
-    async def _fill(self, entry: Entry) -> None:
-        embedder = self._embedding.fingerprint
+    async def _fill(self, entry: Entry) -> int:
+        """Make what is missing; returns the bytes of all the document's tables."""
         chunks = await (await self._tables.chunks(entry.slot)).read()
         if chunks:
             await self._fill_table(entry, chunks)
-        await self._catalogue.set_embedder(entry.slot, embedder)
         log.debug("vectors_ready", document=entry.id, chunks=len(chunks))
+        return await self._tables.size(entry.slot, self._embedding.fingerprint)
 
     async def _fill_table(self, entry: Entry, chunks: Sequence[Chunk]) -> None:
         """Make the vectors of whole passages first: with them the document can be searched by its meaning."""

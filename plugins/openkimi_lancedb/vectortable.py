@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _READ_AT_ONCE = 2048
 _ROWS_LOOKED_AT = 4
+_YOUNGEST = timedelta(milliseconds=1)
 
 
 class VectorTable:
@@ -58,7 +59,10 @@ class VectorTable:
 
     async def compact(self) -> None:
         """Make one file of the many that were appended, and remove what stood there before."""
-        await self._table.optimize(cleanup_older_than=timedelta(milliseconds=1))
+        await self._table.optimize()
+        # Nothing younger is removed, and the step before compaction may be.
+        await asyncio.sleep(_YOUNGEST.total_seconds() * 2)
+        await self._table.optimize(cleanup_older_than=_YOUNGEST)
 
     async def take(self, keys: Collection[str]) -> dict[str, Vectors]:
         """Read the vectors of those chunks, known by their keys, that stand here."""

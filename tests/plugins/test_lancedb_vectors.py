@@ -151,11 +151,11 @@ async def test_whole_passages_get_their_vectors_first(tmp_path: Path) -> None:
             while not files(tmp_path):
                 await asyncio.sleep(0.02)
         hits = await store.search(Query(text="harbour number", document_ids=(document.id,)))
-        info = await store.get(document.id)
+        info, embedded = await store.get(document.id), embedder.wholes
         embedder.gate.set()
 
     assert info is not None
     assert info.state == "lexical"
     assert len(hits) == 40
     assert all(hit.similarity is not None for hit in hits)
-    assert embedder.wholes == 40
+    assert embedded == 40
