@@ -40,7 +40,7 @@ _SETTINGS = "OPENKIMI_SERVER_SETTINGS"
 _COLLECT = (20_000, 20, 50)
 """Objects made before the collector looks at them: Python's own 700 cost 8 % of a request's time."""
 _SWITCH = 0.001
-"""Seconds for which a busy thread may keep the event loop waiting; Python's own 5 ms are felt in every search."""
+"""Seconds for which a busy thread may keep the event loop waiting; Python's own 5 ms are felt in searches."""
 
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True):

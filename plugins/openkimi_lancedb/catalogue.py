@@ -98,7 +98,7 @@ class Catalogue:
     async def open(cls, database: AsyncConnection) -> Catalogue:
         """Open the catalogue, a new one where there is none."""
         with storage_errors("cannot open the catalogue"):
-            table = await database.create_table(_TABLE, schema=_schema(), exist_ok=True)
+            table = await _open_table(database)
             await _add_missing_columns(table)
         catalogue = cls(table)
         await catalogue.tidy()
@@ -264,6 +264,14 @@ async def slots_of_newer_versions(database: AsyncConnection, names: Sequence[str
             rows = await (await database.open_table(name)).query().select(["slot"]).to_arrow()
             slots.update(rows["slot"].to_pylist())
     return slots
+
+
+async def _open_table(database: AsyncConnection) -> AsyncTable:
+    """Open the table as it is, or make it; one of an earlier version has fewer columns."""
+    try:
+        return await database.open_table(_TABLE)
+    except LANCE_ERRORS:
+        return await database.create_table(_TABLE, schema=_schema(), exist_ok=True)
 
 
 async def _add_missing_columns(table: AsyncTable) -> None:
