@@ -157,6 +157,13 @@ class Catalogue:
             await self._table.delete(_among(slots))
         await self._wrote()
 
+    async def remove_unless_kept(self, slots: Sequence[str]) -> bool:
+        """Remove rows that are not to be kept at the moment of removal; tell whether all are gone."""
+        with storage_errors("cannot write the catalogue"):
+            await self._table.delete(f"{_among(slots)} AND NOT kept")
+        await self._wrote()
+        return not {row.slot for row in await self.rows()} & set(slots)
+
     async def likest(self, entry: Entry, sketch: Sequence[str], count: int) -> list[Entry]:
         """Find the tenant's other documents that share most chunks, judged by their sketches."""
         with storage_errors("cannot read the catalogue"):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +21,7 @@ from openkimi_lancedb.options import LanceDBOptions
 from openkimi_lancedb.retriever import LanceDBRetriever
 from openkimi_lancedb.storing import Storing
 from openkimi_lancedb.tables import Tables
+from openkimi_lancedb.temporary import temporary_directory
 
 if TYPE_CHECKING:
     from lancedb import AsyncConnection
@@ -102,11 +101,8 @@ async def _upkeep(storing: Storing, uses: Uses) -> AsyncIterator[None]:
 async def _place(options: LanceDBOptions) -> AsyncIterator[str]:
     """Give the address of the store; a directory that is not to be kept is removed at the end."""
     if not options.persist:
-        directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="openkimi-")
-        try:
-            yield directory
-        finally:
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        with ExitStack() as stack:
+            yield str(await asyncio.to_thread(stack.enter_context, temporary_directory()))
     elif options.is_remote:
         yield options.path
     else:

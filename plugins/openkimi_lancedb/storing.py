@@ -121,7 +121,10 @@ class Storing:
                 entry = await self._catalogue.find(victim.tenant, victim.id)
                 if entry is None or entry.slot != victim.slot or not self._evicting.may_go(entry):
                     continue
-                await self._retire(await self._catalogue.rows_of(entry.tenant, entry.id))
+                rows = await self._catalogue.rows_of(entry.tenant, entry.id)
+                if not await self._catalogue.remove_unless_kept([row.slot for row in rows]):
+                    continue
+                await self._drop_tables(rows)
             log.info("document_dropped", document=victim.id, bytes=victim.size, reason="rag.max_size")
 
     def resume(self, entries: Sequence[Entry]) -> None:
@@ -179,6 +182,9 @@ class Storing:
 
     async def _retire(self, rows: Sequence[Entry]) -> None:
         await self._catalogue.remove([row.slot for row in rows])
+        await self._drop_tables(rows)
+
+    async def _drop_tables(self, rows: Sequence[Entry]) -> None:
         for row in rows:
             await self._filling.stop(row.slot)
             await self._drop(self._names(row))
