@@ -172,7 +172,7 @@ async def test_a_few_documents_overtake_many(worker: Worker) -> None:
     await few
 
     assert not many.done()
-    assert [batch[0] for batch in encoder.seen[:3]] == ["many", "few", "many"]
+    assert [batch[0] for batch in encoder.seen].index("few") <= 2
     await many
 
 
