@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,6 +15,7 @@ from openkimi.contracts import Backend, Embedder
 from openkimi.memory import Memory
 from openkimi.pipeline import Pipeline
 from openkimi.preparation import Preparation
+from openkimi.reranking import Reranker
 
 
 class Assembly(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +48,7 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
     sampler = await use(config.sampler, embedder)
     synthesizer = await use(config.synthesizer, embedder)
     window = min(backend.context_window, config.llm.context_length or backend.context_window)
-    memory = Memory(processor, retriever)
+    memory = Memory(processor, retriever, await _reranker(config, use))
     stack.push_async_callback(memory.close)
     preparation = Preparation(backend=backend, memory=memory, sampler=sampler, rag=config.rag, window=window)
     pipeline = Pipeline(
@@ -64,6 +66,12 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
         admission=Admission(_most_at_once(backend, config.server.max_queue)),
         window=window,
     )
+
+
+async def _reranker(config: Config, use: Callable[[Chosen[Any]], Awaitable[Any]]) -> Reranker | None:
+    if config.reranker is None or not config.rag.rerank_ms:
+        return None
+    return Reranker(await use(config.reranker), milliseconds=config.rag.rerank_ms)
 
 
 def _most_at_once(backend: Backend, max_queue: int | None) -> int | None:

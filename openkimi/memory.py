@@ -14,6 +14,7 @@ import structlog
 from openkimi.contracts import Processor, Retriever
 from openkimi.documents import Chunk, Document, DocumentInfo, Hit, Query
 from openkimi.refreshing import Refreshing
+from openkimi.reranking import Reranker
 
 log = structlog.get_logger()
 
@@ -24,9 +25,10 @@ _CORE_CHUNKS = 64
 class Memory:
     """Processes documents into the retriever, and brings back what a question needs."""
 
-    def __init__(self, processor: Processor, retriever: Retriever) -> None:
+    def __init__(self, processor: Processor, retriever: Retriever, reranker: Reranker | None = None) -> None:
         self.retriever = retriever
         self._processor = processor
+        self._reranker = reranker
         self._work = _Shared()
         self._owners: dict[str, str] = {}
         self._densest: OrderedDict[tuple[str, str], tuple[Chunk, ...]] = OrderedDict()
@@ -89,9 +91,8 @@ class Memory:
                 )
                 for owner, ids in owned.items()
             ]
-        if len(found) == 1:
-            return found[0]
-        return sorted(itertools.chain(*found), key=lambda hit: -hit.score)[:limit]
+        hits = sorted(itertools.chain(*found), key=lambda hit: -hit.score)[:limit]
+        return hits if self._reranker is None else await self._reranker.rerank(question, hits)
 
     async def densest(self, document_id: str, tenant: str) -> Sequence[Chunk]:
         """Return a document's densest chunks, the densest first; always the same for the same document."""
