@@ -7,11 +7,12 @@ from contextlib import aclosing
 
 import msgspec
 
+from openkimi.citing import Citing
 from openkimi.contracts import Backend, Synthesizer
 from openkimi.generation import generate, refuse_unserved
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.packing import Packed
-from openkimi.paths import Path, answer_of, walk
+from openkimi.paths import Path, answer_of, read_for, walk
 from openkimi.preparation import Preparation, Prepared
 from openkimi.receipt import Receipt
 from openkimi.streams import closing, merge
@@ -42,31 +43,50 @@ class Pipeline:
     async def run(self, ask: Ask, *, preloaded: Sequence[str] = ()) -> AsyncGenerator[Event, None]:
         """Yield a receipt, then the deltas of every answer asked for, each with its ``index``.
 
-        With several paths a second receipt, which holds how well they agree, replaces the first.
+        A receipt that comes later replaces the one before: with several paths one that holds how well they
+        agree, and before the last delta of each answer one with its citations.
 
         Raises:
             RequestError: the request cannot be served as it is.
             BackendError: the model failed.
         """
-        refuse_unserved(ask.request, self._backend)
-        paths = ask.mpr_candidates or self._mpr_candidates
-        prepared = await self._preparation.prepare(ask, preloaded=preloaded, paths=paths)
+        prepared = await self.prepare(ask, preloaded=preloaded)
         yield prepared.receipt
-        choices = [self._choice(prepared, ask.request, index) for index in range(ask.n)]
+        citing = Citing(prepared.turn, prepared.receipt, wanted=ask.citations)
+        choices = [self._choice(prepared, citing, ask.request, index) for index in range(ask.n)]
         async with closing(merge(choices) if ask.n > 1 else choices[0]) as events:
             async for event in events:
                 yield event
 
-    def _choice(self, prepared: Prepared, request: GenerateRequest, index: int) -> AsyncIterator[Event]:
+    async def prepare(self, ask: Ask, *, preloaded: Sequence[str] = ()) -> Prepared:
+        """Build the prompts that :meth:`run` would send.
+
+        Raises:
+            RequestError: the request cannot be served as it is.
+        """
+        refuse_unserved(ask.request, self._backend)
+        paths = ask.mpr_candidates or self._mpr_candidates
+        return await self._preparation.prepare(ask, preloaded=preloaded, paths=paths)
+
+    def _choice(
+        self, prepared: Prepared, citing: Citing, request: GenerateRequest, index: int
+    ) -> AsyncIterator[Event]:
         first = index * len(prepared.packs)
         paths = [self._path(packed, _seed(request, first + at)) for at, packed in enumerate(prepared.packs)]
         answer: AsyncIterator[Event] = (
-            paths[0].start() if len(paths) == 1 else self._reason(prepared, paths, request)
+            citing.follow(paths[0].start(), paths[0].context, choice=index)
+            if len(paths) == 1
+            else self._reason(prepared, citing, paths, request, index)
         )
         return _numbered(answer, index) if index else answer
 
     async def _reason(
-        self, prepared: Prepared, paths: Sequence[Path], request: GenerateRequest
+        self,
+        prepared: Prepared,
+        citing: Citing,
+        paths: Sequence[Path],
+        request: GenerateRequest,
+        index: int,
     ) -> AsyncGenerator[Event, None]:
         """Run the paths and make one answer of them."""
 
@@ -76,10 +96,11 @@ class Pipeline:
         walked = await walk(paths)
         candidates = [path.candidate for path in walked]
         synthesis = await self._synthesizer.synthesize(prepared.question, candidates, ask_model)
-        yield msgspec.structs.replace(prepared.receipt, agreement=synthesis.agreement)
-        async with aclosing(answer_of(walked, synthesis)) as deltas:
-            async for delta in deltas:
-                yield delta
+        yield citing.agree(synthesis.agreement)
+        answer = answer_of(walked, synthesis)
+        async with aclosing(citing.follow(answer, read_for(walked, synthesis), choice=index)) as events:
+            async for event in events:
+                yield event
 
     async def _single(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         prepared = await self._preparation.prepare(Ask(request=request, documents=()))

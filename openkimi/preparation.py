@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from openkimi import budget as budgets
+from openkimi.accounting import receipt_of
 from openkimi.budget import Budget
 from openkimi.contracts import Backend, ContextSampler
 from openkimi.cutting import LONG, cut_long_messages, keep_messages
@@ -14,7 +15,7 @@ from openkimi.documents import Hit
 from openkimi.errors import DocumentNotFound
 from openkimi.memory import Memory
 from openkimi.packing import Packed, pack
-from openkimi.receipt import Receipt, documents_of, passages_of
+from openkimi.receipt import Receipt
 from openkimi.sections import RagSection
 from openkimi.turn import Ask, Turn
 
@@ -25,11 +26,21 @@ _SHORT_PASSAGE_TOKENS = 40
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt for each reasoning path, with the receipt of the first."""
+    """One prompt for each reasoning path, with the receipt of the first.
+
+    ``contexts`` are the passages that each path could choose from, the most wanted first.
+    """
 
     packs: tuple[Packed, ...]
-    question: str
+    turn: Turn
+    budget: Budget
     receipt: Receipt
+    contexts: tuple[tuple[Hit, ...], ...] = ()
+
+    @property
+    def question(self) -> str:
+        """What was searched for."""
+        return self.turn.question
 
 
 class Preparation:
@@ -53,24 +64,31 @@ class Preparation:
         Raises:
             DocumentNotFound: a document that the request names is not the tenant's.
         """
-        if ask.request.suffix is not None and "suffix" in self._backend.features:
-            return await self._unchanged(ask, keep_messages(ask, ()), paths=1)
         limits = budgets.plan(
             self._backend,
             ask.request,
             window=self._window,
             max_context_tokens=self._rag.max_context_tokens,
         )
+        if ask.request.suffix is not None and "suffix" in self._backend.features:
+            return await self._unchanged(ask, keep_messages(ask, ()), limits, paths=1)
         turn, tokens = await self._cut(ask, limits, preloaded)
         turn = await self._search(turn, ask, limits)
         if not turn.documents and not turn.hits:
-            return await self._unchanged(ask, turn, paths, tokens)
+            return await self._unchanged(ask, turn, limits, paths, tokens)
         core = await self._core(turn, limits)
+        contexts = self._contexts(turn, paths)
         packs = [
             await pack(self._backend, turn, context, limits, core=core, top_k=self._rag.top_k)
-            for context in self._contexts(turn, paths)
+            for context in contexts
         ]
-        return Prepared(packs=tuple(packs), question=turn.question, receipt=_receipt(turn, packs, limits))
+        return Prepared(
+            packs=tuple(packs),
+            turn=turn,
+            budget=limits,
+            receipt=await self._receipt(turn, packs, limits),
+            contexts=tuple(map(tuple, contexts)),
+        )
 
     async def _cut(self, ask: Ask, limits: Budget, preloaded: Sequence[str]) -> tuple[Turn, int | None]:
         """Tell documents from instructions, if the messages do not fit or document text is capped.
@@ -125,8 +143,11 @@ class Preparation:
             similarity_threshold=self._rag.similarity_threshold,
         )
         asked_for = {document.id for document in turn.documents} | {*(ask.documents or ()), *ask.ingested}
-        hits = [hit for hit in found if hit.document_id in asked_for or _is_relevant(hit)]
-        return msgspec.structs.replace(turn, hits=(*hits, *await self._fallback(turn, hits)))
+        hits, irrelevant = list[Hit](), list[Hit]()
+        for hit in found:
+            (hits if hit.document_id in asked_for or _is_relevant(hit) else irrelevant).append(hit)
+        hits += await self._fallback(turn, hits)
+        return msgspec.structs.replace(turn, hits=tuple(hits), irrelevant=tuple(irrelevant))
 
     async def _fallback(self, turn: Turn, found: Sequence[Hit]) -> list[Hit]:
         """Offer the densest passages of each sent document that has no hit."""
@@ -150,30 +171,24 @@ class Preparation:
             return [turn.hits]
         return self._sampler.sample(turn.hits, paths, seed=turn.request.seed or 0)
 
-    async def _unchanged(self, ask: Ask, turn: Turn, paths: int, tokens: int | None = None) -> Prepared:
+    async def _unchanged(
+        self, ask: Ask, turn: Turn, limits: Budget, paths: int, tokens: int | None = None
+    ) -> Prepared:
         if tokens is None:
             tokens = await self._backend.count_prompt(ask.request)
         packed = Packed(request=ask.request, prompt_tokens=tokens)
         receipt = Receipt(compressed=False, window=self._window, prompt_tokens=tokens, paths=paths)
-        return Prepared(packs=(packed,) * paths, question=turn.question, receipt=receipt)
+        return Prepared(packs=(packed,) * paths, turn=turn, budget=limits, receipt=receipt)
+
+    async def _receipt(self, turn: Turn, packs: Sequence[Packed], limits: Budget) -> Receipt:
+        infos = {
+            id_: info for id_ in turn.scope if (info := await self._memory.get(id_, turn.tenant)) is not None
+        }
+        receipt = await receipt_of(self._backend, turn, packs[0], limits, infos)
+        return msgspec.structs.replace(receipt, paths=len(packs))
 
 
 def _is_relevant(hit: Hit) -> bool:
     """Judge a passage nobody asked for: near in meaning, or sharing words and not far in meaning."""
     similarity = 1.0 if hit.similarity is None else hit.similarity
     return similarity >= (_UNRELATED_SIMILARITY if hit.lexical else _RELEVANT_SIMILARITY)
-
-
-def _receipt(turn: Turn, packs: Sequence[Packed], limits: Budget) -> Receipt:
-    first = packs[0]
-    return Receipt(
-        compressed=True,
-        window=limits.window,
-        prompt_tokens=first.prompt_tokens,
-        context_tokens=first.context_tokens,
-        max_context_tokens=limits.context,
-        documents=documents_of(turn, first.passages),
-        passages=passages_of(turn, first.passages),
-        found=len(turn.hits),
-        paths=len(packs),
-    )

@@ -16,7 +16,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     ``documents`` names stored documents to search; None means those of the conversation, ``ingested``, and
     those that are preloaded, which add passages only where these are relevant.
-    ``mpr_candidates`` is the number of reasoning paths, None for the configured one.
+    ``mpr_candidates`` is the number of reasoning paths, None for the configured one. ``citations`` is False
+    where nobody wants to know what the answer cites.
     """
 
     request: GenerateRequest
@@ -25,6 +26,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     documents: tuple[str, ...] | None = None
     ingested: tuple[str, ...] = ()
     mpr_candidates: int | None = None
+    citations: bool = True
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +73,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """A request whose documents have been told from its instructions and its question.
 
     ``documents`` came with the request and have to be remembered, ``places`` says where they stood;
-    ``stored`` are ids already known. ``hits`` are the passages found, best first.
+    ``stored`` are ids already known. ``hits`` are the passages found, best first; ``irrelevant`` were found
+    too, in documents that nobody asked for.
     """
 
     request: GenerateRequest
@@ -82,6 +85,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     places: tuple[Place, ...] = ()
     stored: tuple[str, ...] = ()
     hits: tuple[Hit, ...] = ()
+    irrelevant: tuple[Hit, ...] = ()
 
     @property
     def scope(self) -> tuple[str, ...]:

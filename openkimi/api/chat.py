@@ -148,7 +148,10 @@ class ChunkWriter:
             yield self._chunk(event.index, delta, logprobs=logprobs_of(event.logprobs))
         if event.finish_reason is not None:
             last = self._chunk(event.index, wire.ChoiceDelta(), finish_reason=event.finish_reason)
-            yield msgspec.structs.replace(last, openkimi=self._receipt)
+            yield msgspec.structs.replace(last, openkimi=self._receipt_of(event.index))
+
+    def _receipt_of(self, index: int) -> Receipt | UnsetType:
+        return UNSET if self._receipt is UNSET else self._receipt.of_choices({index: index})
 
     def _chunk(
         self,

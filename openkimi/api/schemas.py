@@ -168,10 +168,11 @@ class MprOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenKimiOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """OpenKimi's own part of a request: stored documents by id, and several paths."""
+    """OpenKimi's own part of a request: stored documents by id, several paths, citations or none."""
 
     documents: list[str] | None = None
     mpr: MprOptions | None = None
+    citations: bool | None = None
 
 
 class ChatCompletionRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,9 +39,10 @@ from openkimi.api.embeddings_schemas import EmbeddingList, EmbeddingRequest
 from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.server import main as server_command
 from openkimi.api.tokenize_schemas import TokenCountList, TokenizeRequest
+from openkimi.citations import Citation
 from openkimi.config import RawConfig, build_config
 from openkimi.plugins import HOOKS
-from openkimi.receipt import DocumentReceipt, Passage, Receipt
+from openkimi.receipt import DocumentReceipt, Extent, Passage, Receipt
 from openkimi.testing import serving
 
 ROOT = Path(__file__).parents[2]
@@ -408,6 +409,8 @@ def test_every_route_is_described(held: Any) -> None:
         (Receipt, "The receipt"),
         (DocumentReceipt, "The receipt"),
         (Passage, "The receipt"),
+        (Extent, "The receipt"),
+        (Citation, "Citations"),
         (wire.StoredDocument, "`GET /v1/documents`"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
