@@ -1,6 +1,7 @@
 """Sentences: found in any language, by offsets that cut them out to the character."""
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -59,7 +60,7 @@ def test_a_passage_without_sentences_comes_in_pieces() -> None:
 def test_sentences_are_apart_in_order_and_miss_no_letter(text: str) -> None:
     """Spans never overlap or hold white space at their ends, and every letter is in one."""
     for spans in (claims_of(text), sentences_of(text)):
-        assert all(one.end <= other.start for one, other in zip(spans, spans[1:], strict=False))
+        assert all(one.end <= other.start for one, other in pairwise(spans))
         assert all(piece and piece == piece.strip() for piece in cut(text, spans))
         inside = "".join(cut(text, spans))
         assert sum(map(str.isalpha, inside)) == sum(map(str.isalpha, text))
