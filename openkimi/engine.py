@@ -19,6 +19,7 @@ from openkimi.contracts import Vectors
 from openkimi.dimensions import shortened
 from openkimi.documents import ANONYMOUS, Document, DocumentInfo
 from openkimi.errors import BackendUnavailable, RequestError
+from openkimi.explanation import Explanation
 from openkimi.generation import refuse_unserved
 from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
@@ -246,6 +247,17 @@ class KimiEngine:
                 async for event in events:
                     yield event
 
+    async def explain(self, ask: Ask, *, limit: int = 100) -> Explanation:
+        """Tell how the prompt of :meth:`answer` comes about, with its best ``limit`` hits, without the model.
+
+        Documents of the request are processed and remembered as they are for an answer.
+
+        Raises:
+            RequestError: the request cannot be served as it is.
+        """
+        opened = await self._ready()
+        return await opened.pipeline.explain(self._owned(ask), preloaded=tuple(self._scope), limit=limit)
+
     async def answer_each(self, asks: Sequence[Ask]) -> AsyncGenerator[tuple[int, Event], None]:
         """Answer several asks as one request, several at once; each event comes with the number of its ask.
 
@@ -266,9 +278,11 @@ class KimiEngine:
                     yield event
 
     def _run(self, opened: Assembly, ask: Ask) -> AsyncGenerator[Event, None]:
-        if (tenant := self._tenant_of(ask.tenant)) != ask.tenant:
-            ask = msgspec.structs.replace(ask, tenant=tenant)
-        return opened.pipeline.run(ask, preloaded=tuple(self._scope))
+        return opened.pipeline.run(self._owned(ask), preloaded=tuple(self._scope))
+
+    def _owned(self, ask: Ask) -> Ask:
+        tenant = self._tenant_of(ask.tenant)
+        return ask if tenant == ask.tenant else msgspec.structs.replace(ask, tenant=tenant)
 
     @contextmanager
     def _admitted(self, opened: Assembly) -> Iterator[None]:

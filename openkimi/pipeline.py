@@ -7,8 +7,10 @@ from contextlib import aclosing
 
 import msgspec
 
+from openkimi.budget import seal
 from openkimi.citing import Citing
 from openkimi.contracts import Backend, Synthesizer
+from openkimi.explanation import Explanation, explain
 from openkimi.generation import generate, refuse_unserved
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.packing import Packed
@@ -68,6 +70,25 @@ class Pipeline:
         paths = ask.mpr_candidates or self._mpr_candidates
         return await self._preparation.prepare(ask, preloaded=preloaded, paths=paths)
 
+    async def explain(self, ask: Ask, *, preloaded: Sequence[str] = (), limit: int = 100) -> Explanation:
+        """Tell how the prompts that :meth:`run` would send come about, without asking the model.
+
+        Raises:
+            RequestError: the request cannot be served as it is.
+        """
+        prepared = await self.prepare(ask, preloaded=preloaded)
+        requests = [
+            seal(
+                self._backend,
+                _seeded(packed.request, _seed(ask.request, at)),
+                prompt_tokens=packed.prompt_tokens,
+                window=self._window,
+            )
+            for at, packed in enumerate(prepared.packs)
+        ]
+        infos = await self._preparation.infos(prepared.turn)
+        return explain(prepared, requests, infos, top_k=self._preparation.top_k, limit=limit)
+
     def _choice(
         self, prepared: Prepared, citing: Citing, request: GenerateRequest, index: int
     ) -> AsyncIterator[Event]:
@@ -112,9 +133,7 @@ class Pipeline:
         return Path(start=lambda: self._generate(packed, seed), context=packed.passages)
 
     def _generate(self, packed: Packed, seed: int | None) -> AsyncGenerator[Delta, None]:
-        request = packed.request
-        if request.seed != seed:
-            request = msgspec.structs.replace(request, seed=seed)
+        request = _seeded(packed.request, seed)
         return generate(self._backend, request, prompt_tokens=packed.prompt_tokens, window=self._window)
 
 
@@ -122,6 +141,10 @@ async def _numbered(answer: AsyncIterator[Event], index: int) -> AsyncGenerator[
     async with closing(answer) as events:
         async for event in events:
             yield msgspec.structs.replace(event, index=index) if isinstance(event, Delta) else event
+
+
+def _seeded(request: GenerateRequest, seed: int | None) -> GenerateRequest:
+    return request if request.seed == seed else msgspec.structs.replace(request, seed=seed)
 
 
 def _seed(request: GenerateRequest, number: int) -> int | None:

@@ -11,7 +11,7 @@ from openkimi.accounting import receipt_of
 from openkimi.budget import Budget
 from openkimi.contracts import Backend, ContextSampler
 from openkimi.cutting import LONG, cut_long_messages, keep_messages
-from openkimi.documents import Hit
+from openkimi.documents import DocumentInfo, Hit
 from openkimi.errors import DocumentNotFound
 from openkimi.memory import Memory
 from openkimi.packing import Packed, pack
@@ -52,6 +52,7 @@ class Preparation:
         self._backend = backend
         self._memory = memory
         self._sampler = sampler
+        self.top_k = rag.top_k
         self._rag = rag
         self._window = window
 
@@ -89,6 +90,11 @@ class Preparation:
             receipt=await self._receipt(turn, packs, limits),
             contexts=tuple(map(tuple, contexts)),
         )
+
+    async def infos(self, turn: Turn) -> dict[str, DocumentInfo]:
+        """Tell what is known of the documents in scope, by their ids."""
+        found = {id_: await self._memory.get(id_, turn.tenant) for id_ in turn.scope}
+        return {id_: info for id_, info in found.items() if info is not None}
 
     async def _cut(self, ask: Ask, limits: Budget, preloaded: Sequence[str]) -> tuple[Turn, int | None]:
         """Tell documents from instructions, if the messages do not fit or document text is capped.
@@ -181,9 +187,7 @@ class Preparation:
         return Prepared(packs=(packed,) * paths, turn=turn, budget=limits, receipt=receipt)
 
     async def _receipt(self, turn: Turn, packs: Sequence[Packed], limits: Budget) -> Receipt:
-        infos = {
-            id_: info for id_ in turn.scope if (info := await self._memory.get(id_, turn.tenant)) is not None
-        }
+        infos = await self.infos(turn)
         receipt = await receipt_of(self._backend, turn, packs[0], limits, infos)
         return msgspec.structs.replace(receipt, paths=len(packs))
 

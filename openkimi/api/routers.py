@@ -11,6 +11,7 @@ from openkimi.api.completions import completion_routes
 from openkimi.api.documents import document_routes
 from openkimi.api.embeddings import embedding_routes
 from openkimi.api.errors import handle
+from openkimi.api.explain import explain_routes
 from openkimi.api.gate import Gate
 from openkimi.api.gateway import Gateway
 from openkimi.api.health import health_routes
@@ -49,6 +50,7 @@ def chat_router(gateway: Gateway) -> Router:
             *responses_routes(gateway),
             *model_routes(gateway),
             *document_routes(gateway),
+            *explain_routes(gateway),
         ],
         exception_handlers={Exception: handle},
         middleware=[RequestIdMiddleware(), Gate(admit)],

@@ -23,7 +23,7 @@ import tomllib
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import aiohttp
 import msgspec
@@ -36,11 +36,13 @@ from openkimi.api.app import create_app
 from openkimi.api.completions_schemas import Completion, CompletionLogprobs, CompletionRequest
 from openkimi.api.convert import ask_of
 from openkimi.api.embeddings_schemas import EmbeddingList, EmbeddingRequest
+from openkimi.api.explain_schemas import ExplainedPath, ExplanationObject
 from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.server import main as server_command
 from openkimi.api.tokenize_schemas import TokenCountList, TokenizeRequest
 from openkimi.citations import Citation
 from openkimi.config import RawConfig, build_config
+from openkimi.explanation import BudgetTrace, Fate
 from openkimi.plugins import HOOKS
 from openkimi.receipt import DocumentReceipt, Extent, Passage, Receipt
 from openkimi.testing import serving
@@ -241,6 +243,8 @@ def _kind_of(value: dict[str, Any]) -> type[msgspec.Struct]:
         return LISTS[value["data"][0]["object"]]
     if value.get("object") == "text_completion":
         return Completion
+    if value.get("object") == "openkimi.explanation":
+        return ExplanationObject
     marks = {"choices": wire.ChatCompletion, "error": wire.ErrorBody, "compressed": Receipt}
     return next(kind for mark, kind in marks.items() if mark in value)
 
@@ -411,6 +415,9 @@ def test_every_route_is_described(held: Any) -> None:
         (Passage, "The receipt"),
         (Extent, "The receipt"),
         (Citation, "Citations"),
+        (ExplanationObject, "`POST /v1/openkimi/explain`"),
+        (ExplainedPath, "`POST /v1/openkimi/explain`"),
+        (BudgetTrace, "`POST /v1/openkimi/explain`"),
         (wire.StoredDocument, "`GET /v1/documents`"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -421,6 +428,13 @@ def test_every_field_is_described(struct: type[msgspec.Struct], heading: str) ->
 
     for field in msgspec.structs.fields(struct):
         assert re.search(rf"`(?:\w+\.)*{field.encode_name}(?:\.\w+)?`", text), field.encode_name
+
+
+def test_every_fate_is_described() -> None:
+    """docs/api.md says of each fate of a passage why it befell it."""
+    text = section("api.md", "`POST /v1/openkimi/explain`")
+
+    assert not [fate for fate in get_args(Fate) if f"`{fate}`" not in text]
 
 
 def test_every_error_class_is_described() -> None:
