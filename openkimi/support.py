@@ -27,6 +27,25 @@ _TOKEN = re.compile(
     rf"|(?P<word>[^\W_{_UNSPACED}][^\W_{_UNSPACED}\u0300-\u036f]*(?:['’][^\W_{_UNSPACED}]+)*)"
 )
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+_MONTH = re.compile(
+    rf"\b(?:{'|'.join(name for name in _MONTHS if name not in {'March', 'May'})}|(?:March|May)(?=\s+\d)|"
+    rf"(?<=\d\s)(?:March|May))\b"
+)
+_THOUGHTS_END = "</think>"
 _IN_RUNS = re.compile(
     "[的了是在和与及而也就都被把为有这那其之者乎矣焉于以並并对从向由所等着過过吗呢吧么们們]"
 )
@@ -47,12 +66,13 @@ _NUMBER, _NAME, _WORD, _PAIR = 2.0, 1.5, 1.0, 0.6
 _LEAST_RARITY = 0.3
 _COVERED = 0.5
 _NEWS_COVERED = 0.6
-_NAMES_COVERED = 0.75
+_NAMES_COVERED = 0.95
 _RESTATED = 0.75
 _FIRST, _FURTHER = 0.3, 0.2
 _MOST_SENTENCES = 4
 _QUESTION_SHARE, _NEIGHBOUR_SHARE = 0.3, 0.5
 _FEW_WORDS, _NEAR_ENOUGH = 4.0, 0.2
+_LONG_NUMBER = 3
 _MOST_CLAIMS = 200
 
 
@@ -72,9 +92,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_support(answer: str, passages: Sequence[str], *, question: str = "") -> list[Claim]:
-    """Find support for each of the first 200 claims of an answer; one without it has no evidence."""
+    """Find support for each of the first 200 claims of an answer; one without it has no evidence.
+
+    What a model thinks aloud before it answers, up to ``</think>``, claims nothing.
+    """
     sentences = _Sentences(passages, _terms(question))
-    claims = ((span, _terms(answer[span.start : span.end])) for span in claims_of(answer)[:_MOST_CLAIMS])
+    begin = answer.rfind(_THOUGHTS_END) + len(_THOUGHTS_END) if _THOUGHTS_END in answer else 0
+    spans = [Span(start + begin, end + begin) for start, end in claims_of(answer[begin:])[:_MOST_CLAIMS]]
+    claims = ((span, _terms(answer[span.start : span.end])) for span in spans)
     return [Claim(span=span, evidence=sentences.support(terms)) for span, terms in claims if terms]
 
 
@@ -104,13 +129,8 @@ class _Sentences:
         weights = {term: weight * self._rarity(term) for term, weight in claim.items()}
         news = {term: weight for term, weight in weights.items() if term not in self._question}
         chosen = self._chosen(news or weights)
-        had = frozenset[str]().union(*(self._all[at].terms for at in chosen))
-        if news and not _has_news(had, claim, news):
-            return ()
-        if sum(claim[term] for term in news) < _FEW_WORDS and not self._is_near(chosen):
-            return ()
-        if _share(weights, had | self._given_around(chosen)) < (_COVERED if news else _RESTATED):
-            return ()
+        if not self._is_enough(chosen, claim, weights, news):
+            chosen = self._translated(claim, news)
         return tuple(
             Evidence(
                 passage=self._all[at].passage,
@@ -119,6 +139,39 @@ class _Sentences:
             )
             for at in chosen
         )
+
+    def _is_enough(
+        self,
+        chosen: Sequence[int],
+        claim: Mapping[str, float],
+        weights: Mapping[str, float],
+        news: Mapping[str, float],
+    ) -> bool:
+        """Tell whether sentences say what a claim says."""
+        had = frozenset[str]().union(*(self._all[at].terms for at in chosen))
+        if news and not _has_news(had, claim, news):
+            return False
+        if sum(claim[term] for term in news) < _FEW_WORDS and not self._is_near(chosen):
+            return False
+        return _share(weights, had | self._given_around(chosen)) >= (_COVERED if news else _RESTATED)
+
+    def _translated(self, claim: Mapping[str, float], news: Mapping[str, float]) -> list[int]:
+        """Return the sentence of another script that has all numbers of a claim, and its names in Latin.
+
+        These have to be several, and not all of them small.
+        """
+        unspaced = _is_unspaced(claim)
+        alike = {
+            term: weight
+            for term, weight in news.items()
+            if claim[term] == _NUMBER or (unspaced and not _RUN.match(term))
+        }
+        if sum(claim[term] for term in alike) < _FEW_WORDS or max(map(len, alike)) < _LONG_NUMBER:
+            return []
+        best = self._best(alike)
+        if best is None or not self._all[best].terms >= alike.keys():
+            return []
+        return [best] if _is_unspaced(self._all[best].terms) != unspaced else []
 
     def _chosen(self, weights: Mapping[str, float]) -> list[int]:
         """Choose the sentence that has most of some terms, then those that add much to it."""
@@ -208,6 +261,7 @@ def _terms(text: str) -> dict[str, float]:
     """Return the terms of a text, each with its weight: numbers, words without their endings, pairs."""
     terms: dict[str, float] = {}
     text = _THOUSANDS.sub("", unicodedata.normalize("NFKC", text))
+    text = _MONTH.sub(lambda month: str(_MONTHS.index(month[0]) + 1), text)
     for match in _TOKEN.finditer(text):
         token = match[0]
         if match.lastgroup == "run":
@@ -215,7 +269,9 @@ def _terms(text: str) -> dict[str, float]:
         elif match.lastgroup == "number":
             terms[token] = _NUMBER
         elif token.lower().replace("’", "'") not in _FUNCTION_WORDS:
-            terms[_stem(token)] = _NAME if token[0].isupper() or not token.isalpha() else _WORD
+            terms[_stem(token)] = (
+                _NAME if (token[0].isupper() and match.start()) or not token.isalpha() else _WORD
+            )
     return terms
 
 

@@ -1,9 +1,12 @@
 """Citations: whole, streamed, over several answers and paths, each quote exactly what the caller sent."""
 
+import asyncio
 import unicodedata
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from openkimi import Document, GenerateRequest, ImagePart, KimiEngine, Message, TextPart
 from openkimi.receipt import Receipt
@@ -203,3 +206,48 @@ async def test_the_receipt_knows_the_size_and_name_of_a_stored_document(held: An
     [told] = receipt.documents
     assert (told.id, told.name, told.characters) == (document.id, "port-arden.txt", len(BOOK))
     assert 0 < told.kept_characters == receipt.retrieved.characters < len(BOOK)
+
+
+WORDS = st.sampled_from(
+    [
+        "Finch",
+        "Orlando",
+        "1851",
+        "灯塔",
+        "守塔人",
+        "é",
+        "e\u0301",
+        "😀",
+        "👩‍👩‍👧",
+        "\r\n",
+        "\n\n",
+        ". ",
+        "。",
+        "\t",
+        "the keeper",
+    ]
+)
+TEXTS = st.lists(WORDS, min_size=1, max_size=40).map(" ".join).map(lambda text: text * 30)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(TEXTS, min_size=1, max_size=4), answer=st.lists(WORDS, max_size=20).map(" ".join))
+def test_every_quote_is_what_the_caller_sent(held: Any, texts: list[str], answer: str) -> None:
+    """Whatever is sent and answered, offsets cut quotes out of messages and sentences out of the answer."""
+    ask = about(*texts)
+
+    async def check() -> None:
+        plugin = held(context_length=700, reply=answer)
+        async with engine_of(plugin) as engine:
+            receipt = (await receipts_of(engine, ask))[-1]
+        for span in (*receipt.citations, *receipt.unsupported):
+            assert 0 <= span.answer_start < span.answer_end <= len(answer)
+        for citation in receipt.citations:
+            text = (
+                await plugin.retriever.text(citation.document)
+                if citation.message is None
+                else ask.request.messages[citation.message].text
+            )
+            assert text[citation.start : citation.end] == citation.quote
+
+    asyncio.run(check())

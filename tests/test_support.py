@@ -101,6 +101,27 @@ def test_combining_characters_match_precomposed_ones() -> None:
     assert claim.evidence
 
 
+def test_a_date_is_the_same_in_another_language() -> None:
+    """Months are numbers, so that a date leads from one language to the other."""
+    passages = ["The islands are many.", "The islands are to be independent on July 4, 1946."]
+
+    [right] = find_support("群岛将于1946年7月4日独立。", passages, question="群岛将于何时独立？")
+    [wrong] = find_support("群岛将于1946年8月4日独立。", passages, question="群岛将于何时独立？")
+
+    assert [one.passage for one in right.evidence] == [1]
+    assert wrong.evidence == ()
+
+
+def test_thoughts_are_no_claims() -> None:
+    """What stands before `</think>` is neither backed nor unsupported."""
+    thoughts = "<think>Perhaps it is Martin Crane.</think>\n"
+
+    [claim] = find_support(f"{thoughts}Orlando Finch", PASSAGES, question=QUESTION)
+
+    assert claim.evidence
+    assert (claim.span.start, claim.span.end) == (len(thoughts), len(thoughts) + len("Orlando Finch"))
+
+
 def test_only_so_many_claims_are_looked_at() -> None:
     """A model that repeats itself without end costs no more than 200 sentences."""
     assert len(find_support("Orlando Finch is old. " * 500, PASSAGES)) == 200
