@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openkimi.sentences import Span, sentences_of
+from openkimi.spans import Span, sentences_of
 from openkimi.support import Evidence, find_support
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import msgspec
 
-from openkimi.sentences import Span, claims_of, sentences_of
+from openkimi.spans import Span, claims_of, sentences_of
 
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openkimi.sentences import Span, claims_of, sentences_of
+from openkimi.spans import Span, claims_of, sentences_of
 
 
 def cut(text: str, spans: list[Span]) -> list[str]:

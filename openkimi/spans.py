@@ -1,4 +1,4 @@
-"""Finds sentences in any language, by where they stand in their text."""
+"""Spans of a text: its sentences, found in any language."""
 
 from __future__ import annotations
 
