@@ -78,18 +78,18 @@ def kind_of(hit: Hit) -> PassageKind:
 
 def passages_of(turn: Turn, chosen: Sequence[Hit]) -> tuple[Passage, ...]:
     """List the chosen passages in the order of the prompt, with offsets into the caller's own text."""
-    places = {place.document: (place.message, place.offset) for place in turn.places}
     listed = []
     for hit in sorted(chosen, key=lambda hit: (hit.document_id, hit.chunk.start)):
-        message, offset = places.get(hit.document_id, (None, 0))
+        place = turn.place_of(hit.document_id, hit.chunk.start, hit.chunk.end)
+        offset = place.offset if place else 0
         listed.append(
             Passage(
                 document=hit.document_id,
-                start=hit.chunk.start + offset,
-                end=hit.chunk.end + offset,
+                start=max(0, hit.chunk.start + offset),
+                end=max(0, hit.chunk.end + offset),
                 score=round(hit.score, 4),
                 density=round(hit.chunk.density, 4),
-                message=message,
+                message=place.message if place else None,
                 kind=kind_of(hit),
                 lexical=_rounded(hit.lexical),
                 similarity=_rounded(hit.similarity),

@@ -8,7 +8,7 @@ import msgspec
 
 from openkimi.documents import Hit
 from openkimi.support import Evidence, find_support
-from openkimi.turn import Place, Turn
+from openkimi.turn import Turn
 
 
 class AnswerSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,30 +49,27 @@ def cite(answer: str, turn: Turn, passages: Sequence[Hit], *, choice: int = 0) -
 
     Pure, a few milliseconds for a page; it blocks for longer ones, so call it in a thread.
     """
-    places = {place.document: place for place in turn.places}
     cited: list[Citation] = []
     unsupported: list[AnswerSpan] = []
     for claim in find_support(answer, [hit.chunk.text for hit in passages], question=turn.question):
         span = AnswerSpan(choice=choice, answer_start=claim.span.start, answer_end=claim.span.end)
-        found = (
-            _citation(span, evidence, passages[evidence.passage], turn, places) for evidence in claim.evidence
-        )
+        found = (_citation(span, one, passages[one.passage], turn) for one in claim.evidence)
         quoted = [citation for citation in found if citation is not None]
         cited += quoted
         unsupported += [] if quoted else [span]
     return Citations(cited=tuple(cited), unsupported=tuple(unsupported))
 
 
-def _citation(
-    span: AnswerSpan, evidence: Evidence, hit: Hit, turn: Turn, places: dict[str, Place]
-) -> Citation | None:
+def _citation(span: AnswerSpan, evidence: Evidence, hit: Hit, turn: Turn) -> Citation | None:
     """Make a citation whose quote is what stands in the caller's text; None should that be another text."""
     quote = hit.chunk.text[evidence.span.start : evidence.span.end]
-    place = places.get(hit.document_id)
-    start = hit.chunk.start + evidence.span.start + (place.offset if place else 0)
-    end = start + len(quote)
-    if place is not None and turn.request.messages[place.message].text[start:end] != quote:
-        return None
+    start = hit.chunk.start + evidence.span.start
+    place = turn.place_of(hit.document_id, start, start + len(quote))
+    if place is not None:
+        start += place.offset
+        quote, start = quote[max(0, -start) :], max(0, start)
+        if not quote or turn.request.messages[place.message].text[start : start + len(quote)] != quote:
+            return None
     return Citation(
         choice=span.choice,
         answer_start=span.answer_start,
@@ -80,7 +77,7 @@ def _citation(
         document=hit.document_id,
         message=place.message if place else None,
         start=start,
-        end=end,
+        end=start + len(quote),
         quote=quote,
         score=round(evidence.score, 2),
     )

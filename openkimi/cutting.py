@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ Overflows = Callable[[Turn], Awaitable[bool]]
 LONG = 1000
 """Characters from which a message is taken for a document rather than for an instruction."""
 
+_BETWEEN = "\n\n"
 _HEAD, _TAIL = 400, 500
 _SHORT_QUESTION_BYTES = 28
 _BLANK_LINE = re.compile(r"\r?\n[ \t]*\r?\n")
@@ -185,18 +186,35 @@ async def _folded_before(turn: Turn, keep_from: int) -> Turn:
     question = [turn.cuts[asking]] if asking < keep_from else []
     staying = {id(cut) for cut in (*instructions, *question)}
     old = [cut for cut in before if id(cut) not in staying]
-    document = await asyncio.to_thread(lambda: Document.of("\n\n".join(map(_line, old))))
+    lines = [_line(cut) for cut in old]
+    document = await asyncio.to_thread(lambda: Document.of(_BETWEEN.join(lines)))
     kept = tuple(id_ for cut in old for id_ in cut.documents)
     memory = Cut(message=Message(role="system"), documents=(document.id, *kept))
     cuts = (*instructions, memory, *question, *turn.cuts[keep_from:])
     documents = {known.id: known for known in (*turn.documents, document)}
-    return _with(turn, cuts, documents.values(), turn.places)
+    return _with(turn, cuts, documents.values(), [*turn.places, *_places(turn, document, old, lines)])
+
+
+def _places(turn: Turn, document: Document, old: Sequence[Cut], lines: Sequence[str]) -> Iterator[Place]:
+    """Tell which message each part of a transcript is, where it stands there as a whole."""
+    numbers = {id(message): number for number, message in enumerate(turn.request.messages)}
+    start = 0
+    for cut, line in zip(old, lines, strict=True):
+        if not cut.documents:
+            text = start + len(_speaker(cut))
+            number, end = numbers[id(cut.message)], text + len(cut.verbatim)
+            yield Place(document=document.id, message=number, offset=-text, start=start, end=end)
+        start += len(line) + len(_BETWEEN)
 
 
 def _line(cut: Cut) -> str:
     """Write down an old message: who said what, and which tools were called with what."""
     calls = "".join(f" {call.name}({call.arguments})" for call in cut.message.tool_calls)
-    return f"{cut.message.role}: {cut.verbatim}{calls}"
+    return f"{_speaker(cut)}{cut.verbatim}{calls}"
+
+
+def _speaker(cut: Cut) -> str:
+    return f"{cut.message.role}: "
 
 
 def _with(turn: Turn, cuts: Sequence[Cut], documents: Iterable[Document], places: Sequence[Place]) -> Turn:

@@ -141,7 +141,7 @@ def _budget(budget: Budget) -> BudgetTrace:
 def _documents(prepared: Prepared, infos: Mapping[str, DocumentInfo]) -> tuple[DocumentTrace, ...]:
     turn = prepared.turn
     told = {document.id: document for document in prepared.receipt.documents}
-    messages = {place.document: place.message for place in turn.places}
+    messages = {place.document: place.message for place in turn.places if place.end is None}
     traced = []
     for id_ in turn.scope:
         info = infos.get(id_)

@@ -18,9 +18,9 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     """A passage that stands in the prompt.
 
     ``start`` and ``end`` are character offsets into the text of the message it came from; ``message`` is
-    that message's number in the request. It is None for a document that was stored before and for the
-    transcript of earlier exchanges: then the offsets are into that document's own text. ``kind`` tells
-    why it is there: it was found for the question, or taken for what it holds, whatever the question.
+    that message's number in the request. It is None for a document that was stored before, and for what
+    goes over several of the earlier exchanges: then the offsets are into that document's own text, which
+    for exchanges is their transcript. ``kind`` tells why it is there: it was found for the question, or taken for what it holds, whatever the question.
     """
 
     document: str

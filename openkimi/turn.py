@@ -30,11 +30,17 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a document stood: in the request's message of that number, from that character on."""
+    """Where a document stood: in the request's message of that number, from the character ``offset`` on.
+
+    Of a transcript each message has a place of its own, for the characters ``start`` to ``end`` of the
+    document. They begin with who speaks, so that ``offset`` is below zero by more than ``start``.
+    """
 
     document: str
     message: int
     offset: int
+    start: int = 0
+    end: int | None = None
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +97,13 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     def scope(self) -> tuple[str, ...]:
         """The ids of all documents that the question is answered from."""
         return tuple(dict.fromkeys((*(document.id for document in self.documents), *self.stored)))
+
+    def place_of(self, document: str, start: int, end: int) -> Place | None:
+        """Return where characters of a document stood; None for a stored one, and between two messages."""
+        for place in reversed(self.places):
+            if place.document == document and place.start <= start and end <= (place.end or end):
+                return place
+        return None
 
     def skeleton(self) -> GenerateRequest:
         """Return the request with no passages in it."""

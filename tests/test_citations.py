@@ -118,6 +118,28 @@ async def test_a_stored_document_is_quoted_by_its_own_offsets(held: Any) -> None
     assert text[citation.start : citation.end] == citation.quote == FACT
 
 
+async def test_old_turns_of_a_conversation_are_quoted_where_they_stood(held: Any) -> None:
+    """A transcript is made of them, but a quote names the message that the caller sent."""
+    said = [
+        ("user", "Tell me of Port Arden."),
+        ("assistant", FACT),
+        *(
+            ("user" if number % 2 == 0 else "assistant", f"Boats, part {number}. " * 12)
+            for number in range(30)
+        ),
+        ("user", QUESTION),
+    ]
+    messages = tuple(Message(role=role, content=text) for role, text in said)
+    ask = Ask(request=GenerateRequest(messages=messages))
+
+    async with engine_of(held(context_length=1024, reply=GOOD)) as engine:
+        receipt = (await receipts_of(engine, ask))[-1]
+
+    [citation] = receipt.citations
+    assert (citation.message, citation.start, citation.quote) == (1, 0, FACT)
+    assert_exact(receipt, ask)
+
+
 async def test_several_answers_are_cited_by_number(held: Any) -> None:
     """With `n`, the last receipt has the citations of all answers."""
     async with engine_of(held(context_length=1024, reply=GOOD)) as engine:
