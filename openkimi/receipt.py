@@ -20,7 +20,8 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     ``start`` and ``end`` are character offsets into the text of the message it came from; ``message`` is
     that message's number in the request. It is None for a document that was stored before, and for what
     goes over several of the earlier exchanges: then the offsets are into that document's own text, which
-    for exchanges is their transcript. ``kind`` tells why it is there: it was found for the question, or taken for what it holds, whatever the question.
+    for exchanges is their transcript. ``kind`` tells why it is there: it was found for the question, or
+    taken for what it holds, whatever the question.
     """
 
     document: str
