@@ -138,7 +138,7 @@ def _extent(hits: Sequence[Hit], sizes: Sizes) -> Extent:
     return Extent(
         characters=sum(length for _, length in lengths),
         tokens=sum(sizes.tokens(document_id, length) or 0 for document_id, length in lengths),
-        chunks=len(hits),
+        chunks=len({(hit.document_id, hit.chunk.ordinal) for hit in hits}),
     )
 
 

@@ -16,7 +16,9 @@ from openkimi.preparation import Prepared
 from openkimi.receipt import DocumentReceipt, Passage, Receipt
 from openkimi.turn import Turn
 
-Fate = Literal["in_prompt", "not_relevant", "not_sampled", "overlaps", "repeats", "top_k", "no_room"]
+Fate = Literal[
+    "in_prompt", "in_part", "not_relevant", "not_sampled", "overlaps", "repeats", "top_k", "no_room"
+]
 
 
 class FoundPassage(Passage, frozen=True, kw_only=True):
@@ -163,7 +165,7 @@ def _documents(prepared: Prepared, infos: Mapping[str, DocumentInfo]) -> tuple[D
 
 
 def _hits(
-    prepared: Prepared, ranks: Mapping[tuple[str, int], int], top_k: int | None, limit: int
+    prepared: Prepared, ranks: Mapping[tuple[str, int, int], int], top_k: int | None, limit: int
 ) -> tuple[FoundPassage, ...]:
     """List the best that were found, and after them what else is in a prompt."""
     turn = prepared.turn
@@ -199,47 +201,45 @@ class _Fates:
 
     def __init__(self, turn: Turn, packed: Packed, context: Sequence[Hit], top_k: int | None) -> None:
         self._irrelevant = set(map(_key, turn.irrelevant))
-        self._wanted = {_key(hit): place for place, hit in enumerate(context)}
+        self._wanted = set(map(_key, context))
         self._inside = packed.passages
         self._texts = {hit.chunk.text for hit in packed.passages}
-        self._full_from = self._last_place() if top_k and len(packed.passages) >= top_k else len(context)
+        chunks = {(hit.document_id, hit.chunk.ordinal) for hit in packed.passages}
+        self._full = top_k is not None and len(chunks) >= top_k
 
     def of(self, hit: Hit) -> Fate:
         """Tell one passage's fate."""
-        place = self._wanted.get(_key(hit))
         if any(_holds(inside, hit) for inside in self._inside):
             return "in_prompt"
+        if any(_holds(hit, inside) for inside in self._inside):
+            return "in_part"
         if _key(hit) in self._irrelevant:
             return "not_relevant"
-        if place is None:
+        if _key(hit) not in self._wanted:
             return "not_sampled"
         if any(_overlaps(inside, hit) for inside in self._inside):
             return "overlaps"
         if hit.chunk.text in self._texts:
             return "repeats"
-        return "top_k" if place > self._full_from else "no_room"
-
-    def _last_place(self) -> int:
-        """Return the place, in the order they were wanted, of the last passage that came in."""
-        return max((self._wanted.get(_key(hit), 0) for hit in self._inside), default=0)
+        return "top_k" if self._full else "no_room"
 
 
-def _key(hit: Hit) -> tuple[str, int]:
-    return hit.document_id, hit.chunk.start
+def _key(hit: Hit) -> tuple[str, int, int]:
+    return hit.document_id, hit.chunk.start, hit.chunk.end
 
 
-def _holds(inside: Hit, hit: Hit) -> bool:
-    """Tell whether a passage of the prompt is that one, be it cut down, or has it within itself."""
-    return _key(inside) == _key(hit) or (
-        inside.document_id == hit.document_id
-        and inside.chunk.start <= hit.chunk.start
-        and hit.chunk.end <= inside.chunk.end
+def _holds(one: Hit, other: Hit) -> bool:
+    """Tell whether a passage has another within itself."""
+    return (
+        one.document_id == other.document_id
+        and one.chunk.start <= other.chunk.start
+        and other.chunk.end <= one.chunk.end
     )
 
 
-def _overlaps(inside: Hit, hit: Hit) -> bool:
+def _overlaps(one: Hit, other: Hit) -> bool:
     return (
-        inside.document_id == hit.document_id
-        and inside.chunk.start < hit.chunk.end
-        and hit.chunk.start < inside.chunk.end
+        one.document_id == other.document_id
+        and one.chunk.start < other.chunk.end
+        and other.chunk.start < one.chunk.end
     )
