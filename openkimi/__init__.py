@@ -55,6 +55,7 @@ from openkimi.messages import (
     TopLogprob,
     Usage,
 )
+from openkimi.progress import Progress, report_progress
 from openkimi.providers import NoOptions, OpenContext, Provider
 from openkimi.secrets import Secret
 from openkimi.stopping import StopFilter
@@ -93,6 +94,7 @@ __all__ = [
     "Part",
     "PluginError",
     "Processor",
+    "Progress",
     "Provider",
     "Query",
     "RequestError",
@@ -116,4 +118,5 @@ __all__ = [
     "Vectors",
     "__version__",
     "hookimpl",
+    "report_progress",
 ]

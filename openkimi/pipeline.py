@@ -13,12 +13,16 @@ from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.packing import Packed
 from openkimi.paths import Path, answer_of, walk
 from openkimi.preparation import Preparation, Prepared
+from openkimi.progress import Progress
 from openkimi.receipt import Receipt
 from openkimi.streams import closing, merge
 from openkimi.turn import Ask
 
-Event = Delta | Receipt
+AnswerPart = Delta | Receipt
 """What an answer is made of: the receipt of its prompt, then its deltas."""
+
+Event = AnswerPart | Progress
+"""What comes while a question is answered: how far the work on a long text is, then the answer."""
 
 
 class Pipeline:
