@@ -21,7 +21,7 @@ _CJK = re.compile("[\u3400-\u9fff]")
 _SENTENCE_END = re.compile(r"(?<=[?？!！。；\n])\s*|(?<=[.])(?<!\bvs\.)\s+(?=[A-Z])")
 _QUOTES = " \t\"'“”‘’「」『』《》,，:：;；"
 _EDGES = re.compile(
-    r"^(?:both|either|the|an?|说说|谈谈|讲讲|请问|请|试|简述|文中|书中|书里)\s*"
+    r"^(?:both|either|the|an?)\s+|^(?:说说|谈谈|讲讲|请问|请|试|简述|文中|书中|书里)\s*"
     r"|\s*(?:please|for\s+me|之间|的|吗|呢|一下)$",
     re.IGNORECASE,
 )
