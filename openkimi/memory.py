@@ -87,6 +87,14 @@ class Memory:
             return found[0]
         return sorted(itertools.chain(*found), key=lambda hit: -hit.score)[:limit]
 
+    async def chunks(self, document_id: str, tenant: str) -> Sequence[Chunk]:
+        """Return all of a document's chunks in order.
+
+        Raises:
+            DocumentNotFound: there is no such document that the tenant may search.
+        """
+        return await self.retriever.read(document_id, tenant=self._owner(document_id, tenant))
+
     async def densest(self, document_id: str, tenant: str) -> Sequence[Chunk]:
         """Return a document's densest chunks, the densest first; always the same for the same document."""
         tenant = self._owner(document_id, tenant)

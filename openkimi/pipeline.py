@@ -10,10 +10,12 @@ import msgspec
 from openkimi.contracts import Backend, Synthesizer
 from openkimi.generation import generate, refuse_unserved
 from openkimi.messages import Delta, GenerateRequest, Message
+from openkimi.notes import Read, Reader
 from openkimi.packing import Packed
 from openkimi.paths import Path, answer_of, walk
 from openkimi.preparation import Preparation, Prepared
 from openkimi.progress import Progress
+from openkimi.reading import Reading
 from openkimi.receipt import Receipt
 from openkimi.streams import closing, merge
 from openkimi.turn import Ask
@@ -41,12 +43,14 @@ class Pipeline:
         self._preparation = preparation
         self._synthesizer = synthesizer
         self._window = window
+        self._reader = Reader(backend, window)
         self._mpr_candidates = mpr_candidates
 
     async def run(self, ask: Ask, *, preloaded: Sequence[str] = ()) -> AsyncGenerator[Event, None]:
         """Yield a receipt, then the deltas of every answer asked for, each with its ``index``.
 
-        With several paths a second receipt, which holds how well they agree, replaces the first.
+        What long work is done before comes as progress. With several paths a second receipt, which holds how
+        well they agree, replaces the first; so does one after a reading of the whole, which has its notes.
 
         Raises:
             RequestError: the request cannot be served as it is.
@@ -54,12 +58,43 @@ class Pipeline:
         """
         refuse_unserved(ask.request, self._backend)
         paths = ask.mpr_candidates or self._mpr_candidates
-        prepared = await self._preparation.prepare(ask, preloaded=preloaded, paths=paths)
+        prepared: Prepared | None = None
+        steps = self._preparation.steps(ask, preloaded=preloaded, paths=paths)
+        async with aclosing(steps):
+            async for step in steps:
+                if isinstance(step, Prepared):
+                    prepared = step
+                else:
+                    yield step
+        assert prepared is not None
         yield prepared.receipt
+        if prepared.reading is not None:
+            async with aclosing(self._read(prepared.reading, ask.request.seed)) as events:
+                async for event in events:
+                    yield event
+            return
         choices = [self._choice(prepared, ask.request, index) for index in range(ask.n)]
         async with closing(merge(choices) if ask.n > 1 else choices[0]) as events:
             async for event in events:
                 yield event
+
+    async def _read(self, reading: Reading, seed: int | None) -> AsyncGenerator[Event, None]:
+        """Have all of it read, then answer from the notes; the last delta counts what all of it cost."""
+        read: Read | None = None
+        async with aclosing(self._reader.read(reading)) as steps:
+            async for step in steps:
+                if isinstance(step, Read):
+                    read = step
+                else:
+                    yield step
+        assert read is not None
+        yield read.receipt
+        async with aclosing(self._generate(read.packed, seed)) as deltas:
+            async for delta in deltas:
+                if delta.usage is None:
+                    yield delta
+                else:
+                    yield msgspec.structs.replace(delta, usage=read.spent + delta.usage)
 
     def _choice(self, prepared: Prepared, request: GenerateRequest, index: int) -> AsyncIterator[Event]:
         first = index * len(prepared.packs)

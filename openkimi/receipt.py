@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from openkimi.documents import Hit
+from openkimi.modes import UsedMode
 from openkimi.turn import Turn
 
 
@@ -38,10 +39,13 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """How a prompt was built.
 
     ``compressed`` is False when the messages went to the model unchanged. All ``*_tokens`` are counted by
-    the model's own tokenizer. ``found`` counts the passages the search brought back.
+    the model's own tokenizer. ``found`` counts the passages the search brought back. ``mode`` says how a
+    prompt was built that is not the messages themselves. In the exhaustive mode the model reads
+    ``read_tokens`` in at most ``calls`` answers, and the passages are what it took notes from.
     """
 
     compressed: bool
+    mode: UsedMode | None = None
     window: int
     prompt_tokens: int
     context_tokens: int = 0
@@ -51,6 +55,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     found: int = 0
     paths: int = 1
     agreement: float | None = None
+    calls: int = 1
+    read_tokens: int = 0
 
 
 def passages_of(turn: Turn, chosen: Sequence[Hit]) -> tuple[Passage, ...]:

@@ -6,6 +6,7 @@ import msgspec
 
 from openkimi.documents import ANONYMOUS, Document, Hit
 from openkimi.messages import GenerateRequest, ImagePart, Message, Part, TextPart
+from openkimi.modes import Mode
 
 _LEFT_OUT = "…"
 """Stands for a message of which nothing is left, so that roles still alternate."""
@@ -15,8 +16,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller wants: ``n`` answers to a request, from the documents in scope.
 
     ``documents`` names stored documents to search; None means those of the conversation, ``ingested``, and
-    those that are preloaded, which add passages only where these are relevant.
-    ``mpr_candidates`` is the number of reasoning paths, None for the configured one.
+    those that are preloaded, which add passages only where these are relevant. ``mpr_candidates`` is the
+    number of reasoning paths, None for the configured one. ``mode`` says how much of the documents to read,
+    ``max_calls`` how many answers of the model the exhaustive mode may take, None for the configured number.
     """
 
     request: GenerateRequest
@@ -25,6 +27,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     documents: tuple[str, ...] | None = None
     ingested: tuple[str, ...] = ()
     mpr_candidates: int | None = None
+    mode: Mode = "auto"
+    max_calls: int | None = None
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,13 +74,16 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """A request whose documents have been told from its instructions and its question.
 
-    ``documents`` came with the request and have to be remembered, ``places`` says where they stood;
+    ``question`` is the ``last`` one with what it follows up on, ``searches`` are the texts that find its
+    passages. ``documents`` came with the request and have to be remembered, ``places`` says where they stood;
     ``stored`` are ids already known. ``hits`` are the passages found, best first.
     """
 
     request: GenerateRequest
     cuts: tuple[Cut, ...]
     question: str
+    last: str = ""
+    searches: tuple[str, ...] = ()
     tenant: str = ANONYMOUS
     documents: tuple[Document, ...] = ()
     places: tuple[Place, ...] = ()

@@ -9,7 +9,8 @@ import pytest
 from openkimi.intent import Intent, intent_of
 
 EXAMPLES = [
-    json.loads(line) for line in (Path(__file__).parent / "data/intents.jsonl").read_text("utf-8").splitlines()
+    json.loads(line)
+    for line in (Path(__file__).parent / "data/intents.jsonl").read_text("utf-8").splitlines()
 ]
 WHOLE = {"summary", "enumeration", "comparison"}
 
@@ -67,7 +68,14 @@ def test_a_question_for_a_thing_stays_one_beside_other_sentences() -> None:
 
 def test_hostile_questions_cost_no_time() -> None:
     """No question keeps a regular expression busy."""
-    hostile = ["和与跟" * 400, "how many times " * 99, "list all " * 99, "总结" * 400, "a and " * 99, "的" * 999]
+    hostile = [
+        "和与跟" * 400,
+        "how many times " * 99,
+        "list all " * 99,
+        "总结" * 400,
+        "a and " * 99,
+        "的" * 999,
+    ]
     started = time.monotonic()
 
     for question in hostile:
