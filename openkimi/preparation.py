@@ -88,12 +88,11 @@ class Preparation:
                     yield progress
         yield await self._build(turn, ask, limits, paths, tokens)
 
-    async def _build(self, turn: Turn, ask: Ask, limits: Budget, paths: int, tokens: int | None) -> Prepared:
-        if ask.mode == "exhaustive" and turn.scope:
-            documents = self._finder.asked_for(turn, ask) or turn.scope
-            reading = await self._planner.plan(turn, ask, documents, limits)
-            if reading.parts:
-                return Prepared(packs=(), question=turn.question, receipt=reading.receipt(), reading=reading)
+    async def _build(
+        self, turn: Turn, ask: Ask, limits: Budget, paths: int, tokens: int | None
+    ) -> Prepared:
+        if ask.mode == "exhaustive" and (reading := await self._planned(turn, ask, limits)):
+            return Prepared(packs=(), question=turn.question, receipt=reading.receipt(), reading=reading)
         found = await self._finder.find(turn, ask, limits)
         turn = msgspec.structs.replace(turn, hits=found.hits)
         if not turn.documents and not turn.hits:
@@ -105,6 +104,12 @@ class Preparation:
         ]
         receipt = _receipt(turn, packs, limits, found.mode)
         return Prepared(packs=tuple(packs), question=turn.question, receipt=receipt)
+
+    async def _planned(self, turn: Turn, ask: Ask, limits: Budget) -> Reading | None:
+        """Plan to read what was asked about, or else what is preloaded; None where there is nothing."""
+        documents = self._finder.asked_for(turn, ask) or turn.scope
+        reading = await self._planner.plan(turn, ask, documents, limits) if documents else None
+        return reading if reading is not None and reading.parts else None
 
     async def _cut(self, ask: Ask, limits: Budget, preloaded: Sequence[str]) -> tuple[Turn, int | None]:
         """Tell documents from instructions, if the messages do not fit or document text is capped.
