@@ -65,6 +65,7 @@ from openkimi.messages import (
     TopLogprob,
     Usage,
 )
+from openkimi.progress import Progress, report_progress
 from openkimi.providers import NoOptions, OpenContext, Provider
 from openkimi.secrets import Secret
 from openkimi.sections import parse_size
@@ -104,6 +105,7 @@ __all__ = [
     "Part",
     "PluginError",
     "Processor",
+    "Progress",
     "Provider",
     "Query",
     "RequestError",
@@ -130,4 +132,5 @@ __all__ = [
     "__version__",
     "hookimpl",
     "parse_size",
+    "report_progress",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from openkimi.documents import Document
+from openkimi.following import asked_in
 from openkimi.messages import Message
 from openkimi.turn import Ask, Cut, Place, Turn
 
@@ -19,7 +20,6 @@ LONG = 1000
 
 _BETWEEN = "\n\n"
 _HEAD, _TAIL = 400, 500
-_SHORT_QUESTION_BYTES = 28
 _BLANK_LINE = re.compile(r"\r?\n[ \t]*\r?\n")
 _INSTRUCTION = re.compile(
     r"\b(?:you|your|answer|answers|reply|respond|question|please|use only)\b|[请你您]|回答|问题",
@@ -49,21 +49,14 @@ def keep_messages(ask: Ask, stored: Sequence[str]) -> Turn:
     return _attach_stored(_whole(ask, stored))
 
 
-def question_of(messages: Sequence[Message]) -> str:
-    """Return what is asked: the last user message, with the one before when it is very short."""
-    asked = [message.text.strip() for message in messages if message.role == "user"]
-    if not asked:
-        return messages[-1].text.strip() if messages else ""
-    if len(asked) > 1 and len(asked[-1].encode("utf-8", "replace")) < _SHORT_QUESTION_BYTES:
-        return f"{asked[-2][-_TAIL:]}\n{asked[-1]}"
-    return asked[-1]
-
-
 def _whole(ask: Ask, stored: Sequence[str]) -> Turn:
+    asked = asked_in(ask.request.messages)
     return Turn(
         request=ask.request,
         cuts=tuple(Cut(message=message) for message in ask.request.messages),
-        question=question_of(ask.request.messages),
+        question=asked.question,
+        last=asked.last,
+        searches=asked.searches,
         tenant=ask.tenant,
         stored=tuple(stored),
     )
@@ -218,13 +211,16 @@ def _speaker(cut: Cut) -> str:
 
 
 def _with(turn: Turn, cuts: Sequence[Cut], documents: Iterable[Document], places: Sequence[Place]) -> Turn:
-    asked = [cut.with_passages("") for cut in cuts]
+    kept = [cut.with_passages("") for cut in cuts]
+    asked = asked_in([message for message in kept if message is not None])
     return msgspec.structs.replace(
         turn,
         cuts=tuple(cuts),
         documents=tuple(documents),
         places=tuple(places),
-        question=question_of([message for message in asked if message is not None]) or turn.question,
+        question=asked.question or turn.question,
+        last=asked.last or turn.last,
+        searches=asked.searches if asked.question else turn.searches,
     )
 
 

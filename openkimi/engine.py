@@ -25,6 +25,7 @@ from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.pipeline import Event
 from openkimi.preloading import preload_paths, read_preloads
+from openkimi.progress import Report, ignore
 from openkimi.streams import merge
 from openkimi.turn import Ask
 
@@ -149,15 +150,17 @@ class KimiEngine:
         async with self:
             yield
 
-    async def ingest(self, text: str) -> str:
+    async def ingest(self, text: str, *, report: Report = ignore) -> str:
         """Remember a document for the questions that follow and return its id.
+
+        ``report`` is told how far the work is, now and then, from any thread.
 
         Raises:
             StorageError: it could not be stored.
         """
         memory = (await self._ready()).memory
         document = await asyncio.to_thread(Document.of, text)
-        await memory.remember(document, self._tenant)
+        await memory.remember(document, self._tenant, report)
         self._scope[document.id] = None
         return document.id
 

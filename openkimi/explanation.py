@@ -115,6 +115,11 @@ def explain(
 
 def _reason(prepared: Prepared) -> str:
     turn = prepared.turn
+    if prepared.reading is not None:
+        return (
+            f"the mode 'exhaustive' has the model read all of it in {len(prepared.reading.parts)} parts, "
+            f"with at most {prepared.reading.calls} answers, before its prompt is made of the notes"
+        )
     if prepared.receipt.compressed and turn.documents:
         return (
             "long messages were taken for documents: the messages do not fit the window, or their text "

@@ -13,6 +13,7 @@ import structlog
 
 from openkimi.contracts import Processor, Retriever
 from openkimi.documents import Chunk, Document, DocumentInfo, Hit, Query
+from openkimi.progress import Progress, Report, ignore, logging, reporting
 from openkimi.refreshing import Refreshing
 
 log = structlog.get_logger()
@@ -40,9 +41,14 @@ class Memory:
         """Stop what runs in the background."""
         await self._refreshing.close()
 
-    async def remember(self, document: Document, tenant: str) -> None:
-        """Make a document searchable, unless it is; two callers with the same document share the work."""
-        await self._work.run((tenant, document.id), lambda: self._remember(document, tenant))
+    async def remember(self, document: Document, tenant: str, report: Report = ignore) -> None:
+        """Make a document searchable, unless it is.
+
+        Two callers with the same document share the work, and each hears of its progress.
+        """
+        await self._work.run(
+            (tenant, document.id), lambda report: self._remember(document, tenant, report), report
+        )
         await self._describe(document, tenant)
 
     def share(self, document_id: str, tenant: str) -> None:
@@ -93,6 +99,14 @@ class Memory:
             return found[0]
         return sorted(itertools.chain(*found), key=lambda hit: -hit.score)[:limit]
 
+    async def chunks(self, document_id: str, tenant: str) -> Sequence[Chunk]:
+        """Return all of a document's chunks in order.
+
+        Raises:
+            DocumentNotFound: there is no such document that the tenant may search.
+        """
+        return await self.retriever.read(document_id, tenant=self._owner(document_id, tenant))
+
     async def densest(self, document_id: str, tenant: str) -> Sequence[Chunk]:
         """Return a document's densest chunks, the densest first; always the same for the same document."""
         tenant = self._owner(document_id, tenant)
@@ -111,14 +125,22 @@ class Memory:
     def _owner(self, document_id: str, tenant: str) -> str:
         return self._owners.get(document_id, tenant)
 
-    async def _remember(self, document: Document, tenant: str) -> None:
+    async def _remember(self, document: Document, tenant: str, report: Report) -> None:
         known = await self.retriever.get(document.id, tenant=tenant)
         if known is not None:
             if known.fingerprint != self._processor.version:
                 self._refreshing.schedule((tenant, document.id))
             return
-        chunks = await self._processor.process(document)
-        await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
+        write = logging(document=document.id)
+
+        def tell(progress: Progress) -> None:
+            write(progress)
+            report(progress)
+
+        with reporting("cutting", tell):
+            chunks = await self._processor.process(document)
+        with reporting("storing", tell):
+            await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
         await asyncio.to_thread(self._note_densest, (tenant, document.id), chunks)
         log.info("document_stored", document=document.id, characters=len(document.text), chunks=len(chunks))
 
@@ -148,20 +170,32 @@ class _Shared:
     """Runs a piece of work once for all who ask for it meanwhile; it ends when the last of them leaves."""
 
     def __init__(self) -> None:
-        self._tasks: dict[object, tuple[asyncio.Task[None], list[None]]] = {}
+        self._tasks: dict[object, tuple[asyncio.Task[None], list[Report]]] = {}
 
-    async def run(self, key: object, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def run(
+        self, key: object, work: Callable[[Report], Coroutine[Any, Any, None]], report: Report
+    ) -> None:
         while key in self._tasks and self._tasks[key][0].cancelling():
             await asyncio.wait([self._tasks[key][0]])
         if key not in self._tasks:
-            self._tasks[key] = (asyncio.create_task(work()), [])
-            self._tasks[key][0].add_done_callback(lambda task: self._tasks.pop(key))
+            self._begin(key, work)
         task, waiting = self._tasks[key]
-        waiting.append(None)
+        waiting.append(report)
         try:
             await asyncio.shield(task)
         finally:
-            waiting.pop()
+            waiting.remove(report)
             if not waiting and not task.done():
                 task.cancel()
                 await asyncio.wait([task])
+
+    def _begin(self, key: object, work: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
+        waiting: list[Report] = []
+
+        def tell(progress: Progress) -> None:
+            for report in tuple(waiting):
+                report(progress)
+
+        task = asyncio.create_task(work(tell))
+        task.add_done_callback(lambda _: self._tasks.pop(key))
+        self._tasks[key] = (task, waiting)

@@ -13,15 +13,21 @@ from openkimi.contracts import Backend, Synthesizer
 from openkimi.explanation import Explanation, explain
 from openkimi.generation import generate, refuse_unserved
 from openkimi.messages import Delta, GenerateRequest, Message
+from openkimi.notes import Read, Reader
 from openkimi.packing import Packed
 from openkimi.paths import Path, answer_of, read_for, walk
-from openkimi.preparation import Preparation, Prepared
+from openkimi.preparation import Preparation, Prepared, last_of
+from openkimi.progress import Progress
+from openkimi.reading import Reading
 from openkimi.receipt import Receipt
 from openkimi.streams import closing, merge
 from openkimi.turn import Ask
 
-Event = Delta | Receipt
+AnswerPart = Delta | Receipt
 """What an answer is made of: the receipt of its prompt, then its deltas."""
+
+Event = AnswerPart | Progress
+"""What comes while a question is answered: how far the work on a long text is, then the answer."""
 
 
 class Pipeline:
@@ -40,35 +46,44 @@ class Pipeline:
         self._preparation = preparation
         self._synthesizer = synthesizer
         self._window = window
+        self._reader = Reader(backend, window)
         self._mpr_candidates = mpr_candidates
 
     async def run(self, ask: Ask, *, preloaded: Sequence[str] = ()) -> AsyncGenerator[Event, None]:
         """Yield a receipt, then the deltas of every answer asked for, each with its ``index``.
 
-        A receipt that comes later replaces the one before: with several paths one that holds how well they
-        agree, and before the last delta of each answer one with its citations.
+        What long work is done before comes as progress. A receipt that comes later replaces the one before:
+        with several paths one that holds how well they agree, after a reading of the whole one with its
+        notes, and before the last delta of each answer one with its citations.
 
         Raises:
             RequestError: the request cannot be served as it is.
             BackendError: the model failed.
         """
-        prepared = await self.prepare(ask, preloaded=preloaded)
+        prepared: Prepared | None = None
+        async with aclosing(self._steps(ask, preloaded)) as steps:
+            async for step in steps:
+                if isinstance(step, Prepared):
+                    prepared = step
+                else:
+                    yield step
+        assert prepared is not None
         yield prepared.receipt
+        if prepared.reading is not None:
+            async with aclosing(self._read(prepared.reading, ask)) as events:
+                async for event in events:
+                    yield event
+            return
         citing = Citing(prepared.turn, prepared.receipt, wanted=ask.citations)
         choices = [self._choice(prepared, citing, ask.request, index) for index in range(ask.n)]
         async with closing(merge(choices) if ask.n > 1 else choices[0]) as events:
             async for event in events:
                 yield event
 
-    async def prepare(self, ask: Ask, *, preloaded: Sequence[str] = ()) -> Prepared:
-        """Build the prompts that :meth:`run` would send.
-
-        Raises:
-            RequestError: the request cannot be served as it is.
-        """
+    def _steps(self, ask: Ask, preloaded: Sequence[str]) -> AsyncGenerator[Progress | Prepared, None]:
         refuse_unserved(ask.request, self._backend)
         paths = ask.mpr_candidates or self._mpr_candidates
-        return await self._preparation.prepare(ask, preloaded=preloaded, paths=paths)
+        return self._preparation.steps(ask, preloaded=preloaded, paths=paths)
 
     async def explain(self, ask: Ask, *, preloaded: Sequence[str] = (), limit: int = 100) -> Explanation:
         """Tell how the prompts that :meth:`run` would send come about, without asking the model.
@@ -76,7 +91,7 @@ class Pipeline:
         Raises:
             RequestError: the request cannot be served as it is.
         """
-        prepared = await self.prepare(ask, preloaded=preloaded)
+        prepared = await last_of(self._steps(ask, preloaded))
         requests = [
             seal(
                 self._backend,
@@ -88,6 +103,26 @@ class Pipeline:
         ]
         infos = await self._preparation.infos(prepared.turn)
         return explain(prepared, requests, infos, top_k=self._preparation.top_k, limit=limit)
+
+    async def _read(self, reading: Reading, ask: Ask) -> AsyncGenerator[Event, None]:
+        """Have all of it read, then answer from the notes; the last delta counts what all of it cost."""
+        read: Read | None = None
+        async with aclosing(self._reader.read(reading)) as steps:
+            async for step in steps:
+                if isinstance(step, Read):
+                    read = step
+                else:
+                    yield step
+        assert read is not None
+        yield read.receipt
+        citing = Citing(reading.turn, read.receipt, wanted=ask.citations)
+        answer = citing.follow(self._generate(read.packed, ask.request.seed), read.passages, choice=0)
+        async with aclosing(answer) as events:
+            async for event in events:
+                if isinstance(event, Delta) and event.usage is not None:
+                    yield msgspec.structs.replace(event, usage=read.spent + event.usage)
+                else:
+                    yield event
 
     def _choice(
         self, prepared: Prepared, citing: Citing, request: GenerateRequest, index: int

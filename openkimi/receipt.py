@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from openkimi.citations import AnswerSpan, Citation, Citations
+from openkimi.modes import UsedMode
 
 S = TypeVar("S", bound=AnswerSpan)
 
@@ -63,10 +64,13 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     ``compressed`` is False when the messages went to the model unchanged. ``prompt_tokens`` and
     ``context_tokens`` are counted by the model's own tokenizer. ``found`` counts the passages the search
     brought back. ``dense`` and ``retrieved`` sum up the passages by their kind, ``left_out`` what is not in
-    the prompt. ``unsupported`` are the sentences of the answer without a citation.
+    the prompt. ``unsupported`` are the sentences of the answer without a citation. ``mode`` says how a
+    prompt was built that is not the messages themselves. In the exhaustive mode the model reads
+    ``read_tokens`` in at most ``calls`` answers, and the passages are what it took notes from.
     """
 
     compressed: bool
+    mode: UsedMode | None = None
     window: int
     prompt_tokens: int
     context_tokens: int = 0
@@ -81,6 +85,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     agreement: float | None = None
     citations: tuple[Citation, ...] = ()
     unsupported: tuple[AnswerSpan, ...] = ()
+    calls: int = 1
+    read_tokens: int = 0
 
     def citing(self, found: Citations) -> Receipt:
         """Return the receipt with citations."""

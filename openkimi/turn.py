@@ -6,6 +6,7 @@ import msgspec
 
 from openkimi.documents import ANONYMOUS, Document, Hit
 from openkimi.messages import GenerateRequest, ImagePart, Message, Part, TextPart
+from openkimi.modes import Mode
 
 _LEFT_OUT = "…"
 """Stands for a message of which nothing is left, so that roles still alternate."""
@@ -15,9 +16,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller wants: ``n`` answers to a request, from the documents in scope.
 
     ``documents`` names stored documents to search; None means those of the conversation, ``ingested``, and
-    those that are preloaded, which add passages only where these are relevant.
-    ``mpr_candidates`` is the number of reasoning paths, None for the configured one. ``citations`` is False
-    where nobody wants to know what the answer cites.
+    those that are preloaded, which add passages only where these are relevant. ``mpr_candidates`` is the
+    number of reasoning paths, None for the configured one. ``citations`` is False where nobody wants to know
+    what the answer cites. ``mode`` says how much of the documents to read, ``max_calls`` how many answers of
+    the model the exhaustive mode may take, None for the configured number.
     """
 
     request: GenerateRequest
@@ -27,6 +29,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     ingested: tuple[str, ...] = ()
     mpr_candidates: int | None = None
     citations: bool = True
+    mode: Mode = "auto"
+    max_calls: int | None = None
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +82,8 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """A request whose documents have been told from its instructions and its question.
 
-    ``documents`` came with the request and have to be remembered, ``places`` says where they stood;
+    ``question`` is the ``last`` one with what it follows up on, ``searches`` are the texts that find its
+    passages. ``documents`` came with the request and have to be remembered, ``places`` says where they stood;
     ``stored`` are ids already known. ``hits`` are the passages found, best first; ``irrelevant`` were found
     too, in documents that nobody asked for.
     """
@@ -86,6 +91,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     request: GenerateRequest
     cuts: tuple[Cut, ...]
     question: str
+    last: str = ""
+    searches: tuple[str, ...] = ()
     tenant: str = ANONYMOUS
     documents: tuple[Document, ...] = ()
     places: tuple[Place, ...] = ()

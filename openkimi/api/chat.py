@@ -25,7 +25,7 @@ from openkimi.api.openapi import generates
 from openkimi.api.sse import data
 from openkimi.gathering import Answer, Choice, usage_of_choice
 from openkimi.messages import Delta, FinishReason, Usage
-from openkimi.pipeline import Event
+from openkimi.pipeline import AnswerPart
 from openkimi.receipt import Receipt
 
 DONE = b"data: [DONE]\n\n"
@@ -110,7 +110,7 @@ class ChunkWriter:
         for index in range(self._n):
             yield data(self._chunk(index, wire.ChoiceDelta(role="assistant", content="")))
 
-    def write(self, event: Event) -> Iterable[bytes]:
+    def write(self, event: AnswerPart) -> Iterable[bytes]:
         """Write what a delta adds, and the finish reason apart."""
         if isinstance(event, Receipt):
             self._receipt = event

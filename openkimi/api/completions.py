@@ -24,7 +24,7 @@ from openkimi.api.sse import data
 from openkimi.api.token_ids import texts_of
 from openkimi.gathering import Answer, Choice
 from openkimi.messages import Delta, FinishReason, Usage
-from openkimi.pipeline import Event
+from openkimi.pipeline import AnswerPart
 from openkimi.receipt import Receipt
 
 
@@ -115,7 +115,7 @@ class CompletionWriter:
             if before:
                 yield data(self._piece(wire.CompletionChoice(index=index, text=before)))
 
-    def write(self, event: Event) -> Iterator[bytes]:
+    def write(self, event: AnswerPart) -> Iterator[bytes]:
         """Write what a delta adds, and the finish reason apart."""
         if isinstance(event, Delta):
             yield from map(data, self._of(event))

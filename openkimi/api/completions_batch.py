@@ -54,11 +54,12 @@ class Batch:
         with self._naming_parameters():
             async with aclosing(engine.answer_each(self._asks)) as events:
                 async for at, event in events:
+                    if isinstance(event, Delta):
+                        yield msgspec.structs.replace(event, index=at * self.each + event.index)
+                        continue
                     if isinstance(event, Receipt):
                         self.receipts[at] = event
-                        yield event
-                    else:
-                        yield msgspec.structs.replace(event, index=at * self.each + event.index)
+                    yield event
 
     def best(self, choices: Sequence[Choice], n: int) -> list[int]:
         """Choose the ``n`` answers of each prompt whose tokens were likeliest on average; by number."""

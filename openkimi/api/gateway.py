@@ -20,6 +20,7 @@ from openkimi.engine import KimiEngine
 from openkimi.gathering import Answer
 from openkimi.messages import Delta
 from openkimi.pipeline import Event
+from openkimi.progress import Progress
 from openkimi.turn import Ask
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ class Gateway:
         with Connected(request.receive), self._deadline() as deadline:
             async with aclosing(events):
                 async for event in events:
-                    deadline.began = deadline.began or isinstance(event, Delta)
+                    deadline.began = deadline.began or _is_of_model(event)
                     answer.add(event)
         return answer
 
@@ -104,3 +105,8 @@ class Gateway:
 
     def _deadline(self) -> Deadline:
         return Deadline(self.engine.config.server.request_timeout)
+
+
+def _is_of_model(event: Event) -> bool:
+    """Tell whether the model has begun to work on an answer."""
+    return isinstance(event, Delta) or (isinstance(event, Progress) and event.by_model)

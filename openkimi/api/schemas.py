@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from openkimi.documents import DocumentInfo, DocumentState
 from openkimi.messages import FinishReason, Role
+from openkimi.modes import Mode
 from openkimi.receipt import Receipt
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -168,11 +169,13 @@ class MprOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenKimiOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """OpenKimi's own part of a request: stored documents by id, several paths, citations or none."""
+    """OpenKimi's own part of a request: stored documents by id, several paths, how much is to be read."""
 
     documents: list[str] | None = None
     mpr: MprOptions | None = None
     citations: bool | None = None
+    mode: Mode | None = None
+    max_calls: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class ChatCompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
