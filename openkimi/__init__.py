@@ -21,7 +21,16 @@ from openkimi.contracts import (
     Synthesizer,
     Vectors,
 )
-from openkimi.documents import ANONYMOUS, Chunk, Document, DocumentInfo, DocumentState, Hit, Query
+from openkimi.documents import (
+    ANONYMOUS,
+    Chunk,
+    Document,
+    DocumentInfo,
+    DocumentState,
+    Hit,
+    Query,
+    Sentence,
+)
 from openkimi.engine import KimiEngine
 from openkimi.errors import (
     BackendError,
@@ -34,6 +43,7 @@ from openkimi.errors import (
     PluginError,
     RequestError,
     StorageError,
+    StorageFull,
     UnsupportedParameter,
     UpstreamError,
 )
@@ -58,6 +68,7 @@ from openkimi.messages import (
 from openkimi.progress import Progress, report_progress
 from openkimi.providers import NoOptions, OpenContext, Provider
 from openkimi.secrets import Secret
+from openkimi.sections import parse_size
 from openkimi.stopping import StopFilter
 
 __version__ = version("openkimi")
@@ -101,8 +112,10 @@ __all__ = [
     "ResponseFormat",
     "Retriever",
     "Secret",
+    "Sentence",
     "StopFilter",
     "StorageError",
+    "StorageFull",
     "Synthesis",
     "Synthesizer",
     "TextPart",
@@ -118,5 +131,6 @@ __all__ = [
     "Vectors",
     "__version__",
     "hookimpl",
+    "parse_size",
     "report_progress",
 ]

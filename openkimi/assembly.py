@@ -47,6 +47,7 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
     synthesizer = await use(config.synthesizer, embedder)
     window = min(backend.context_window, config.llm.context_length or backend.context_window)
     memory = Memory(processor, retriever)
+    stack.push_async_callback(memory.close)
     preparation = Preparation(backend=backend, memory=memory, sampler=sampler, rag=config.rag, window=window)
     pipeline = Pipeline(
         backend=backend,

@@ -88,9 +88,7 @@ class Preparation:
                     yield progress
         yield await self._build(turn, ask, limits, paths, tokens)
 
-    async def _build(
-        self, turn: Turn, ask: Ask, limits: Budget, paths: int, tokens: int | None
-    ) -> Prepared:
+    async def _build(self, turn: Turn, ask: Ask, limits: Budget, paths: int, tokens: int | None) -> Prepared:
         if ask.mode == "exhaustive" and (reading := await self._planned(turn, ask, limits)):
             return Prepared(packs=(), question=turn.question, receipt=reading.receipt(), reading=reading)
         found = await self._finder.find(turn, ask, limits)

@@ -20,6 +20,7 @@ from openkimi.errors import (
     DocumentNotFound,
     OpenKimiError,
     RequestError,
+    StorageFull,
     UpstreamError,
 )
 
@@ -31,6 +32,7 @@ _STATUSES: tuple[tuple[type[OpenKimiError], int], ...] = (
     (BackendTimeout, 504),
     (BackendUnavailable, 503),
     (BackendError, 502),
+    (StorageFull, 507),
 )
 _TYPES = {
     401: "authentication_error",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -32,6 +34,25 @@ CHINESE = (
     "防火墙默认拒绝所有来自外部的连接，只开放远程登录的端口。",
     "编辑网络接口文件可以配置静态地址，修改后需要重启网络服务。",
 )
+
+
+_HOLDING = """
+import time
+from openkimi_lancedb.temporary import temporary_directory
+with temporary_directory() as directory:
+    print(directory.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def _left_by_a_killed_process() -> str:
+    """Return the name of a temporary directory whose process was killed."""
+    process = subprocess.Popen([sys.executable, "-c", _HOLDING], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    name = process.stdout.readline().decode().strip()
+    process.kill()
+    process.communicate()
+    return name
 
 
 def cut(text: str, headings: tuple[str, ...] = ()) -> tuple[Document, list[Chunk]]:
@@ -174,6 +195,27 @@ async def test_an_edited_document_embeds_what_changed(tmp_path: Path) -> None:
 
     assert embedder.embedded == ["Backups are written to disk each night and kept in a vault."]
     assert hits[0].similarity == pytest.approx(max(hit.similarity or 0 for hit in hits))
+
+
+async def test_a_stored_document_may_be_given_to_be_kept(tmp_path: Path) -> None:
+    """The same text again brings a name and being kept; neither is lost when it comes along without."""
+    described = []
+    async with store(tmp_path) as retriever:
+        for more in ({}, {"name": "o'brien.md"}, {"kept": True}, {}, {"name": "手册.md"}):
+            _, chunks = cut(MANUAL)
+            await retriever.add(Document.of(MANUAL, **more), chunks, fingerprint="f")
+            info = await retriever.get(Document.of(MANUAL).id)
+            assert info is not None
+            described.append((info.name, info.kept))
+
+        assert described == [
+            (None, False),
+            ("o'brien.md", False),
+            ("o'brien.md", True),
+            ("o'brien.md", True),
+            ("手册.md", True),
+        ]
+        assert len(tables_in(tmp_path, "chunks")) == 1
 
 
 async def test_another_processor_replaces_the_chunks(tmp_path: Path) -> None:
@@ -371,6 +413,23 @@ async def test_without_persistence_nothing_stays(tmp_path: Path, monkeypatch: py
         assert len(await ask(retriever, "tape", document_id)) == 6
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
     assert tables_in(tmp_path) == []
+
+
+async def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start removes the temporary directory of a killed process, but not that of one at work."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "openkimi-somebody-elses").mkdir()
+    left = _left_by_a_killed_process()
+    async with store(tmp_path, persist=False):
+        (working,) = set(tables_in(tmp_path)) - {"openkimi-somebody-elses"}
+        async with store(tmp_path, persist=False):
+            during = tables_in(tmp_path)
+
+    assert left.startswith("openkimi-")
+    assert left not in during
+    assert working in during
+    assert tables_in(tmp_path) == ["openkimi-somebody-elses"]
 
 
 @pytest.mark.parametrize(
