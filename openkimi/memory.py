@@ -33,6 +33,7 @@ class Memory:
     async def remember(self, document: Document, tenant: str) -> None:
         """Make a document searchable, unless it is; two callers with the same document share the work."""
         await self._work.run((tenant, document.id), lambda: self._remember(document, tenant))
+        await self._describe(document, tenant)
 
     def share(self, document_id: str, tenant: str) -> None:
         """Let every tenant search a document of this one."""
@@ -106,6 +107,17 @@ class Memory:
         await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
         await asyncio.to_thread(self._note_densest, (tenant, document.id), chunks)
         log.info("document_stored", document=document.id, characters=len(document.text), chunks=len(chunks))
+
+    async def _describe(self, document: Document, tenant: str) -> None:
+        """Pass on a name, and that a document is to be kept, where it was stored without."""
+        if not document.kept and document.name is None:
+            return
+        known = await self.retriever.get(document.id, tenant=tenant)
+        if known is not None and (
+            (document.kept and not known.kept) or document.name not in (None, known.name)
+        ):
+            chunks = await self.retriever.read(document.id, tenant=tenant)
+            await self.retriever.add(document, chunks, fingerprint=known.fingerprint, tenant=tenant)
 
     def _note_densest(self, key: tuple[str, str], chunks: Sequence[Chunk]) -> None:
         densest = heapq.nsmallest(_CORE_CHUNKS, chunks, key=lambda chunk: (-chunk.density, chunk.ordinal))

@@ -59,6 +59,20 @@ async def test_a_document_is_processed_once() -> None:
     assert processor.calls == 1
 
 
+async def test_a_document_that_came_along_may_be_kept_later() -> None:
+    """Uploading what a message carried before gives it a name and keeps it, without processing it again."""
+    processor = Paragraphs()
+    memory = Memory(processor, InMemoryRetriever())
+
+    await memory.remember(Document.of(TEXT), "anonymous")
+    await memory.remember(Document.of(TEXT, name="places.txt", kept=True), "anonymous")
+    await memory.remember(Document.of(TEXT), "anonymous")
+    info = await memory.get(Document.of(TEXT).id, "anonymous")
+
+    assert info is not None
+    assert (info.name, info.kept, processor.calls) == ("places.txt", True, 1)
+
+
 async def test_two_at_the_same_time_share_the_work_and_survive_each_other() -> None:
     """One of two who wait may leave, the other still gets the document."""
     processor = Paragraphs()

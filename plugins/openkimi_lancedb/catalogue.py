@@ -113,9 +113,11 @@ class Catalogue:
 
     async def set_embedder(self, slot: str, embedder: str) -> None:
         """Note which embedder's vectors are complete; a document deleted meanwhile stays deleted."""
-        with storage_errors("cannot write the catalogue"):
-            await self._table.update({"embedder": embedder}, where=f"slot = '{slot}'")
-        await self._wrote()
+        await self._update(slot, embedder=embedder)
+
+    async def describe(self, slot: str, name: str | None, *, kept: bool) -> None:
+        """Note what a document is called and whether it was given to be stored."""
+        await self._update(slot, kept=kept, **({} if name is None else {"name": name}))
 
     async def remove(self, slots: Sequence[str]) -> None:
         """Remove rows."""
@@ -166,6 +168,11 @@ class Catalogue:
         """Pick the newest row."""
         usable = [row for row in rows if row.layout == LAYOUT and row.slot not in self._disowned]
         return max(usable, key=_age, default=None)
+
+    async def _update(self, slot: str, **values: object) -> None:
+        with storage_errors("cannot write the catalogue"):
+            await self._table.update(values, where=f"slot = '{slot}'")
+        await self._wrote()
 
     async def _wrote(self) -> None:
         self._writes += 1

@@ -63,7 +63,9 @@ class Storing:
                     kept=document.kept or (entry is not None and entry.kept),
                 )
                 await self._write(entry, document.text, chunks)
-            elif entry.embedder != self._embedder:
+                return
+            await self._describe(entry, document)
+            if entry.embedder != self._embedder:
                 self._filling.start(entry)
 
     async def renew_vectors(self, entry: Entry) -> None:
@@ -113,6 +115,12 @@ class Storing:
         await asyncio.shield(self._spawn(self._publish(entry, sketch)))
         if new <= _WAITED_FOR:
             await _wait(self._filling.start(entry), self._vector_wait)
+
+    async def _describe(self, entry: Entry, document: Document) -> None:
+        """Note a new name, and that a document that came along is given to be stored now."""
+        name, kept = document.name or entry.name, document.kept or entry.kept
+        if (name, kept) != (entry.name, entry.kept):
+            await self._catalogue.describe(entry.slot, name, kept=kept)
 
     async def _publish(self, entry: Entry, sketch: Sequence[str]) -> None:
         older = await self._catalogue.rows_of(entry.tenant, entry.id)

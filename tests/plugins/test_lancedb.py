@@ -176,6 +176,27 @@ async def test_an_edited_document_embeds_what_changed(tmp_path: Path) -> None:
     assert hits[0].similarity == pytest.approx(max(hit.similarity or 0 for hit in hits))
 
 
+async def test_a_stored_document_may_be_given_to_be_kept(tmp_path: Path) -> None:
+    """The same text again brings a name and being kept; neither is lost when it comes along without."""
+    described = []
+    async with store(tmp_path) as retriever:
+        for more in ({}, {"name": "o'brien.md"}, {"kept": True}, {}, {"name": "手册.md"}):
+            _, chunks = cut(MANUAL)
+            await retriever.add(Document.of(MANUAL, **more), chunks, fingerprint="f")
+            info = await retriever.get(Document.of(MANUAL).id)
+            assert info is not None
+            described.append((info.name, info.kept))
+
+        assert described == [
+            (None, False),
+            ("o'brien.md", False),
+            ("o'brien.md", True),
+            ("o'brien.md", True),
+            ("手册.md", True),
+        ]
+        assert len(tables_in(tmp_path, "chunks")) == 1
+
+
 async def test_another_processor_replaces_the_chunks(tmp_path: Path) -> None:
     """A document added under another fingerprint has the new chunks only, and known vectors are kept."""
     document, chunks = cut(MANUAL)
