@@ -104,7 +104,7 @@ async def test_documents_of_the_config_are_preloaded(held: Any, speech: str, tmp
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
-    [("*.md", b"", r"preload\[0\]: no file matches"), ("x.txt", b"\xff\xfe\x00", "is not UTF-8 text")],
+    [("*.md", b"", r"preload\[0\]: no file matches"), ("x.txt", b"\xff\xfe\x00", "is not in utf-16")],
 )
 async def test_a_preload_that_cannot_be_read_is_an_error(
     held: Any, tmp_path: Path, name: str, data: bytes, message: str

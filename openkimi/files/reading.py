@@ -1,0 +1,28 @@
+"""Files on this machine, by name and by pattern."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+from openkimi.errors import UnreadableFile
+
+
+def matching(pattern: str) -> list[Path]:
+    """List the files of a name or a glob, sorted; a name that exists is no pattern."""
+    if Path(pattern).is_file():
+        return [Path(pattern)]
+    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns too
+    return [path for path in map(Path, matches) if path.is_file()]
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        UnreadableFile: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableFile(f"cannot be read: {error.strerror}") from error
