@@ -173,7 +173,9 @@ class KimiEngine:
         """
         memory = (await self._ready()).memory
         if not text.strip():
-            raise RequestError("'text': there is none in it; a document needs text", param="text", code="invalid_value")
+            raise RequestError(
+                "'text': there is none in it; a document needs text", param="text", code="invalid_value"
+            )
         document = await asyncio.to_thread(Document.of, text, name=name, kept=kept)
         await memory.remember(document, self._tenant_of(tenant))
         return await self.document(document.id, tenant)

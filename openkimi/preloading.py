@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from openkimi.documents import Document
-from openkimi.errors import ConfigError, UnreadableFile, UnsupportedFile
-from openkimi.files.converting import Converter
+from openkimi.errors import ConfigError, RequestError, UnreadableFile, UnsupportedFile
+from openkimi.files.converting import Converter, refuse_missing
+from openkimi.files.formats import format_of
 from openkimi.files.reading import matching, read_file
+
+_HEAD = 4096
 
 
 def preload_paths(patterns: Sequence[str]) -> list[Path]:
     """Resolve file names and globs, in order and without repeats.
 
     Raises:
-        ConfigError: a pattern matches no file.
+        ConfigError: a pattern matches no file, or one of a format that is not read here.
     """
     paths: dict[Path, None] = {}
     for index, pattern in enumerate(patterns):
@@ -24,6 +27,11 @@ def preload_paths(patterns: Sequence[str]) -> list[Path]:
         if not found:
             raise ConfigError(f"preload[{index}]: no file matches {pattern!r}")
         paths.update(dict.fromkeys(found))
+    for path in paths:
+        try:
+            refuse_missing(format_of(read_file(path, _HEAD), name=path.name))
+        except (UnreadableFile, UnsupportedFile) as error:
+            raise _wrong(path, error) from error
     return list(paths)
 
 
@@ -41,5 +49,9 @@ async def _read(path: Path, converter: Converter) -> Document:
     try:
         text = await converter.text_of(await asyncio.to_thread(read_file, path), name=path.name)
     except (UnreadableFile, UnsupportedFile) as error:
-        raise ConfigError(f"preload: {path}: {error.message}") from error
+        raise _wrong(path, error) from error
     return await asyncio.to_thread(Document.of, text, name=path.name, kept=True)
+
+
+def _wrong(path: Path, error: RequestError) -> ConfigError:
+    return ConfigError(f"preload: {path}: {error.message}")

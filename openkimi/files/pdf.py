@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from openkimi.errors import UnreadableFile
 from openkimi.files.paragraphs import Line, letters, paragraphs_of
 
 _EDGE = 2
+_GAP = 1.8
 _REPEATED = 3
 
 
@@ -104,8 +106,16 @@ def _without_running_heads(pages: Sequence[Sequence[Line]]) -> list[Line]:
     return kept
 
 
-def _edges(page: Sequence[Line]) -> Sequence[Line]:
-    return page if len(page) <= 2 * _EDGE else [*page[:_EDGE], *page[-_EDGE:]]
+def _edges(page: Sequence[Line]) -> list[Line]:
+    """Return the few lines at the beginning and at the end of a page that stand apart from its text."""
+    return [*_apart(page), *_apart(page[::-1])]
+
+
+def _apart(lines: Sequence[Line]) -> Sequence[Line]:
+    for count, (line, following) in enumerate(itertools.pairwise(lines[: _EDGE + 1]), 1):
+        if abs(line.top - following.top) > _GAP * line.size:
+            return lines[:count]
+    return lines if len(lines) == 1 else ()
 
 
 def _key(line: Line) -> str:

@@ -16,13 +16,14 @@ def matching(pattern: str) -> list[Path]:
     return [path for path in map(Path, matches) if path.is_file()]
 
 
-def read_file(path: Path) -> bytes:
-    """Read a file.
+def read_file(path: Path, most: int = -1) -> bytes:
+    """Read a file, or its first bytes.
 
     Raises:
         UnreadableFile: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(most)
     except OSError as error:
         raise UnreadableFile(f"cannot be read: {error.strerror}") from error

@@ -98,15 +98,14 @@ def docx(*paragraphs: tuple[str, str], extra: int = 0) -> bytes:
         f'<w:style w:type="paragraph" w:styleId="{ids[style]}"><w:name w:val="{style}"/></w:style>'
         for style in styles
     )
+    content = "application/vnd.openxmlformats"
     parts = {
         "[Content_Types].xml": f'<Types xmlns="{office}/package/2006/content-types">'
-        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        '<Override PartName="/word/document.xml" ContentType="application/'
-        'vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/></Types>',
-        "_rels/.rels": f'<Relationships xmlns="{office}/package/2006/relationships"><Relationship Id="r1" '
-        f'Type="{office}/officeDocument/2006/relationships/officeDocument" Target="word/document.xml"/></Relationships>',
-        "word/_rels/document.xml.rels": f'<Relationships xmlns="{office}/package/2006/relationships"><Relationship '
-        f'Id="r1" Type="{office}/officeDocument/2006/relationships/styles" Target="styles.xml"/></Relationships>',
+        f'<Default Extension="rels" ContentType="{content}-package.relationships+xml"/>'
+        '<Override PartName="/word/document.xml" '
+        f'ContentType="{content}-officedocument.wordprocessingml.document.main+xml"/></Types>',
+        "_rels/.rels": _relation(office, "officeDocument", "word/document.xml"),
+        "word/_rels/document.xml.rels": _relation(office, "styles", "styles.xml"),
         "word/styles.xml": f'<w:styles xmlns:w="{word}">{named}</w:styles>',
         "word/document.xml": f'<w:document xmlns:w="{word}"><w:body>{body}</w:body></w:document>',
     }
@@ -117,3 +116,10 @@ def docx(*paragraphs: tuple[str, str], extra: int = 0) -> bytes:
         if extra:
             archive.writestr("word/media/zeros.bin", bytes(extra))
     return file.getvalue()
+
+
+def _relation(office: str, kind: str, target: str) -> str:
+    return (
+        f'<Relationships xmlns="{office}/package/2006/relationships"><Relationship Id="r1" '
+        f'Type="{office}/officeDocument/2006/relationships/{kind}" Target="{target}"/></Relationships>'
+    )
