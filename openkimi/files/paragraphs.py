@@ -39,17 +39,17 @@ def paragraphs_of(lines: Sequence[Line], outline: Mapping[tuple[int, str], int])
     """
     layout = _Layout.of(lines)
     parts: list[Line] = []
+    heading = 0
     for line in lines:
         rank = outline.get((line.page, letters(line.text))) or layout.rank_of(line)
-        if parts and (rank or layout.begins(parts, line)):
-            yield _join(parts)
+        goes_on = layout.wraps(parts[-1], line) if parts and rank else not layout.begins(parts, line)
+        if parts and (rank != heading or not goes_on):
+            yield _shown(parts, heading)
             parts = []
-        if rank:
-            yield f"{'#' * rank} {line.text}"
-        else:
-            parts.append(line)
+        heading = rank
+        parts.append(line)
     if parts:
-        yield _join(parts)
+        yield _shown(parts, heading)
 
 
 class _Layout(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,8 +83,15 @@ class _Layout(msgspec.Struct, frozen=True, kw_only=True):
             return 0
         return min(self.larger.index(line.size) + 1, _RANKS)
 
+    def wraps(self, last: Line, line: Line) -> bool:
+        """Judge whether a line goes on with a heading that was too long for one."""
+        distance = last.top - line.top
+        return last.page == line.page and last.size == line.size and 0 < distance < line.size * _WIDER
+
     def begins(self, parts: Sequence[Line], line: Line) -> bool:
         """Judge whether a line begins a paragraph after those."""
+        if not parts:
+            return True
         last = parts[-1]
         ended = _END.search(last.text) is not None
         if _ITEM.match(line.text):
@@ -96,6 +103,10 @@ class _Layout(msgspec.Struct, frozen=True, kw_only=True):
         if line.left > last.left + self.size * _INDENT:
             return True
         return ended and last.right < self.right[last.page] * _SHORT
+
+
+def _shown(lines: Sequence[Line], rank: int) -> str:
+    return f"{'#' * rank} {_join(lines)}" if rank else _join(lines)
 
 
 def _join(lines: Sequence[Line]) -> str:

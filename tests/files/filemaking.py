@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 
 Placed = tuple[float, float, float, str]
@@ -24,8 +25,8 @@ def pdf(*pages: Sequence[Placed], outline: Sequence[tuple[str, int]] = (), encry
     ]
     kids = []
     for page in pages:
-        content = b"".join(map(_shown, page))
-        objects.append(b"<</Length %d>>stream\n%b\nendstream" % (len(content), content))
+        content = zlib.compress(b"".join(map(_shown, page)), 9)
+        objects.append(b"<</Filter/FlateDecode/Length %d>>stream\n%b\nendstream" % (len(content), content))
         objects.append(
             b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents %d 0 R"
             b"/Resources<</Font<</F1 3 0 R/F2 4 0 R>>>>>>" % len(objects)
@@ -56,12 +57,11 @@ def pdf(*pages: Sequence[Placed], outline: Sequence[tuple[str, int]] = (), encry
 
 def _shown(placed: Placed) -> bytes:
     size, left, bottom, text = placed
-    font, shown = (
-        (b"F1", b"(%b)" % text.encode("cp1252"))
-        if text.isascii()
-        else (b"F2", b"<%b>" % text.encode("utf-16-be").hex().encode())
-    )
-    return b"BT /%b %g Tf %g %g Td %b Tj ET\n" % (font, size, left, bottom, shown)
+    try:
+        font, shown = b"F1", text.encode("cp1252")
+    except UnicodeEncodeError:
+        font, shown = b"F2", text.encode("utf-16-be")
+    return b"BT /%b %g Tf %g %g Td <%b> Tj ET\n" % (font, size, left, bottom, shown.hex().encode())
 
 
 def _file(objects: Sequence[bytes], trailer: bytes) -> bytes:

@@ -49,6 +49,23 @@ async def test_a_pdf_has_its_headings_and_its_paragraphs_again() -> None:
     )
 
 
+async def test_a_long_pdf_keeps_every_word(speech: str) -> None:
+    """The words of 46 pages come back in their order, their numbers and feet left out."""
+    text = await text_of((Path(__file__).parents[1] / "data/truman-1946.pdf").read_bytes())
+
+    words, wanted = ("".join(filter(str.isalnum, each)) for each in (text, speech))
+    assert words == wanted
+
+
+async def test_a_heading_of_two_lines_is_one(speech: str) -> None:
+    """Large letters on the next line go on with it, on a line further down they do not."""
+    page = [(20, 72, 770, "The Lighthouse"), (20, 72, 748, "of Orrin"), (20, 72, 700, "Part One"), BODY[3]]
+
+    text = await text_of(pdf([*page, (12, 72, 676, "More of it.")]))
+
+    assert text.startswith("# The Lighthouse of Orrin\n\n# Part One\n\n")
+
+
 async def test_the_outline_of_a_pdf_names_headings_of_any_size() -> None:
     """A title of the outline is a heading on the page that it leads to."""
     page = [*BODY, (12, 72, 660, "1 History"), (12, 72, 640, "It was built by hand.")]
