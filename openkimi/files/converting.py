@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from threading import Lock
 
 from openkimi.errors import UnreadableFile, UnsupportedFile
 from openkimi.files.decoding import decode
 from openkimi.files.formats import Format, format_of
 
 _AT_ONCE = 2
+_SECONDS = 600
 _EXTRA = "pip install 'openkimi[files]'"
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_LIBRARY_PATH")
 """What the child gets of the environment: no key is among it."""
@@ -21,7 +26,7 @@ class Converter:
     """Converts files, a few at once, each in a process of its own that ends when nobody waits for it."""
 
     def __init__(self, at_once: int = _AT_ONCE) -> None:
-        self._room = asyncio.Semaphore(at_once)
+        self._threads = ThreadPoolExecutor(at_once, "convert")
 
     async def text_of(
         self,
@@ -40,8 +45,7 @@ class Converter:
         found = await asyncio.to_thread(format_of, data, name=name, media_type=media_type)
         refuse_missing(found)
         if found.modules:
-            async with self._room:
-                text = await _convert(data, found, charset or "")
+            text = await _convert(self._threads, data, found, charset or "")
         else:
             text = await asyncio.to_thread(decode, data, charset)
         if not text.strip():
@@ -59,26 +63,58 @@ def refuse_missing(format: Format) -> None:
         raise UnsupportedFile(f"{format.title} files need a converter that is not installed here: {_EXTRA}")
 
 
-async def _convert(data: bytes, format: Format, charset: str) -> str:
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "openkimi.files.child", format.title, charset),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=_environment(),
-    )
+async def _convert(threads: Executor, data: bytes, format: Format, charset: str) -> str:
+    child = _Child([sys.executable, "-P", "-m", "openkimi.files.child", format.title, charset])
     try:
-        answer, _ = await child.communicate(data)
+        answer = await asyncio.get_running_loop().run_in_executor(threads, child.run, data)
     finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode or not answer:
+        child.end()
+    if not answer:
         raise UnreadableFile(f"the {format.title} file takes too much time or memory to convert: split it")
     text = await asyncio.to_thread(answer[1:].decode)
     if answer.startswith(b"-"):
         raise UnreadableFile(text)
     return text
+
+
+class _Child:
+    """A process that is run in a thread and ended from another.
+
+    The event loop's own way to start one forks with the handlers of all libraries, which can deadlock.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._lock = Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = False
+
+    def run(self, data: bytes) -> bytes:
+        """Give it the data and return what it answers, nothing if it fails or is ended."""
+        with self._lock:
+            if self._ended:
+                return b""
+            self._process = subprocess.Popen(  # noqa: S603 - our own Python, and no word of a caller's
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_environment(),
+            )
+        with self._process as process:
+            try:
+                answer, _ = process.communicate(data, timeout=_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return b""
+        return b"" if process.returncode else answer
+
+    def end(self) -> None:
+        """End it, or see to it that it does not begin."""
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                self._process.kill()
 
 
 def _environment() -> dict[str, str]:

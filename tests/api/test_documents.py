@@ -244,6 +244,17 @@ async def test_documents_are_listed_in_pages(running: Any) -> None:
     ]  # fmt: skip
 
 
+async def test_options_names_all_methods_of_an_address(running: Any) -> None:
+    """So does the refusal of another method."""
+    wanted = {"/v1/documents": "GET, OPTIONS, POST", "/v1/documents/doc_1": "DELETE, GET, OPTIONS"}
+    async with running() as http:
+        for path, methods in wanted.items():
+            async with http.options(path) as asked, http.put(path) as refused:
+                assert (asked.status, asked.headers["Allow"]) == (204, methods)
+                assert refused.status == 405
+                assert set(refused.headers["Allow"].split(", ")) == set(methods.split(", "))
+
+
 async def test_a_question_names_an_uploaded_document(running: Any) -> None:
     """Its passages reach the model, and the receipt's offsets lead into the content that was stored."""
     book = "\n\n".join([*(f"Paragraph {n} tells of the sea." for n in range(500)), FACT])
