@@ -22,7 +22,7 @@ def options_routes(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandle
 def _options_route(path: str, methods: set[str]) -> HTTPRouteHandler:
     allowed = ", ".join(sorted(methods))
 
-    @route(path, http_method="OPTIONS", status_code=204, include_in_schema=False)
+    @route(path, http_method="OPTIONS", include_in_schema=False)
     async def options() -> Response[Any]:
         return Response(None, status_code=204, headers={"Allow": allowed})
 

@@ -35,6 +35,7 @@ from openkimi.api import schemas as wire
 from openkimi.api.app import create_app
 from openkimi.api.completions_schemas import Completion, CompletionLogprobs, CompletionRequest
 from openkimi.api.convert import ask_of
+from openkimi.api.documents_schemas import DeletedDocument, DocumentList, StoredDocument, UploadRequest
 from openkimi.api.embeddings_schemas import EmbeddingList, EmbeddingRequest
 from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.server import main as server_command
@@ -227,7 +228,7 @@ def _check_answer(value: dict[str, Any], where: str) -> None:
 
 
 LISTS: dict[str, type[msgspec.Struct]] = {
-    "document": wire.DocumentList,
+    "document": DocumentList,
     "model": wire.ModelList,
     "embedding": EmbeddingList,
     "token_count": TokenCountList,
@@ -240,6 +241,8 @@ def _kind_of(value: dict[str, Any]) -> type[msgspec.Struct]:
         return LISTS[value["data"][0]["object"]]
     if value.get("object") == "text_completion":
         return Completion
+    if value.get("object") in {"document", "document.deleted"}:
+        return StoredDocument if value["object"] == "document" else DeletedDocument
     marks = {"choices": wire.ChatCompletion, "error": wire.ErrorBody, "compressed": Receipt}
     return next(kind for mark, kind in marks.items() if mark in value)
 
@@ -408,7 +411,8 @@ def test_every_route_is_described(held: Any) -> None:
         (Receipt, "The receipt"),
         (DocumentReceipt, "The receipt"),
         (Passage, "The receipt"),
-        (wire.StoredDocument, "`GET /v1/documents`"),
+        (UploadRequest, "`POST /v1/documents`"),
+        (StoredDocument, "`GET /v1/documents`"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
