@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -82,7 +83,7 @@ def document_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
     async def retrieve_content(request: Request[Any, Any, Any], document_id: DocumentId) -> Response[bytes]:
         """Return a document's text, into which the offsets of a receipt lead."""
         text = await engine.document_text(document_id, caller_of(request).tenant)
-        return Response(text.encode(), media_type=TEXT)
+        return Response(await asyncio.to_thread(text.encode), media_type=TEXT)
 
     @delete(
         "/v1/documents/{document_id:str}",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from urllib.parse import unquote
 
 import msgspec
 from litestar.exceptions import HTTPException
@@ -95,9 +97,16 @@ async def _of_form(fields: Mapping[str, FormPart], converter: Converter, name: s
         raise RequestError("'file' is required", param="file", code="missing_required_parameter")
     if "name" in fields:
         name = fields["name"].data.decode("utf-8", "replace")
-    file_name = re.split(r"[/\\]", part.file_name or "")[-1][-LONGEST_NAME:]
-    upload = await _of_file(part.data, media_type_of(part.media_type), converter, clean_name(file_name))
+    file_name = clean_name(_file_name(part.file_name or ""))
+    upload = await _of_file(part.data, media_type_of(part.media_type), converter, file_name)
     return msgspec.structs.replace(upload, name=clean_name(name) or upload.name)
+
+
+def _file_name(sent: str) -> str:
+    """Return a file's name without its folders; some clients percent-encode it (RFC 7578), most do not."""
+    with suppress(UnicodeDecodeError):
+        sent = unquote(sent, errors="strict")
+    return re.split(r"[/\\]", sent)[-1][-LONGEST_NAME:]
 
 
 async def _of_file(data: bytes, sent: MediaType, converter: Converter, name: str | None) -> Upload:

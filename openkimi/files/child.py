@@ -43,12 +43,22 @@ def main() -> None:
 
 def _convert(data: bytes, title: str, charset: str) -> str:
     if title == HTML.title:
-        text = markdown_of(decode(data, charset or _declared_charset(data)))
+        text = markdown_of(_page(data, charset))
     else:
         text = {PDF.title: pdf_text, DOCX.title: docx_text}[title](data)
     if len(text) > _MOST_CHARACTERS:
         raise UnreadableFile(f"the text has more than {_MOST_CHARACTERS} characters: split the file")
     return text
+
+
+def _page(data: bytes, charset: str) -> str:
+    """Decode a page, by what it says of itself only where it is not UTF-8: many say what they were once."""
+    if not charset:
+        with suppress(UnicodeDecodeError):
+            return data.decode("utf-8-sig")
+        with suppress(UnreadableFile):
+            return decode(data, _declared_charset(data))
+    return decode(data, charset)
 
 
 def _declared_charset(page: bytes) -> str | None:

@@ -7,15 +7,17 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 
-from openkimi.errors import UnreadableFile, UnsupportedFile
+from openkimi.errors import BackendUnavailable, UnreadableFile, UnsupportedFile
 from openkimi.files.decoding import decode
 from openkimi.files.formats import Format, format_of
 
 _AT_ONCE = 2
+_MOST_WAITING = 16
 _SECONDS = 600
 _EXTRA = "pip install 'openkimi[files]'"
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_LIBRARY_PATH")
@@ -27,6 +29,8 @@ class Converter:
 
     def __init__(self, at_once: int = _AT_ONCE) -> None:
         self._threads = ThreadPoolExecutor(at_once, "convert")
+        self._most = at_once + _MOST_WAITING
+        self._under_way = 0
 
     async def text_of(
         self,
@@ -41,16 +45,28 @@ class Converter:
         Raises:
             UnsupportedFile: the format is not read here, or an extra is missing.
             UnreadableFile: the file is damaged, encrypted, empty or too large to convert.
+            BackendUnavailable: too many files wait for their conversion.
         """
         found = await asyncio.to_thread(format_of, data, name=name, media_type=media_type)
         refuse_missing(found)
         if found.modules:
-            text = await _convert(self._threads, data, found, charset or "")
+            with self._admitted():
+                text = await _convert(self._threads, data, found, charset or "")
         else:
             text = await asyncio.to_thread(decode, data, charset)
         if not text.strip():
             raise UnreadableFile("the file has no text")
         return text
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self._under_way >= self._most:
+            raise BackendUnavailable(f"{_MOST_WAITING} files wait for their conversion: try again later")
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
 
 def refuse_missing(format: Format) -> None:

@@ -148,6 +148,16 @@ async def test_files_come_as_forms_and_as_they_are(
     assert content == (200, expected)
 
 
+async def test_a_files_name_may_be_percent_encoded(running: Any) -> None:
+    """Some clients send it so, as RFC 7578 has it; folders are no part of it."""
+    sent = aiohttp.FormData()
+    sent.add_field("file", FACT.encode(), filename="C:\\books\\灯塔 100%.txt")
+    async with running() as http:
+        _, stored = await call(http, "POST", "/v1/documents", data=sent)
+
+    assert stored["name"] == "灯塔 100%.txt"
+
+
 async def test_a_name_of_ones_own_beats_the_files(running: Any) -> None:
     """The field ``name`` of a form counts more than its file's name, and loses its control characters."""
     async with running() as http:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filemaking import Placed, docx, pdf
 
-from openkimi import UnreadableFile, UnsupportedFile
+from openkimi import BackendUnavailable, UnreadableFile, UnsupportedFile
 from openkimi.files import child, converting
 from openkimi.files.converting import Converter
 
@@ -110,12 +110,13 @@ async def test_html_becomes_markdown_without_what_only_browsers_need() -> None:
     )
 
 
-@pytest.mark.parametrize("declared", ["<meta charset=gb2312>", ""])
-async def test_html_is_read_in_the_charset_that_it_names_or_has(declared: str) -> None:
-    """A page in GBK is read, whether it says so or not."""
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-8"])
+@pytest.mark.parametrize("declared", ["<meta charset=gb2312>", "<meta charset=ascii>", ""])
+async def test_html_is_read_in_the_charset_that_it_names_or_has(declared: str, encoding: str) -> None:
+    """A page in UTF-8 or GBK is read, whether it says so, says something else, or nothing."""
     page = f"<html><head>{declared}</head><body><p>灯塔属于玛塔·维尔，她在多风暴的年份买下了它。</p>"
 
-    assert "灯塔属于玛塔·维尔" in await text_of(page.encode("gb18030"), name="page.html")
+    assert "灯塔属于玛塔·维尔" in await text_of(page.encode(encoding), name="page.html")
 
 
 @pytest.mark.parametrize(
@@ -263,6 +264,16 @@ async def test_the_event_loop_is_free_while_a_file_is_converted() -> None:
 
     assert "Line 49 of page 59." in text
     assert longest < 0.5
+
+
+async def test_files_that_wait_for_their_conversion_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where too many wait, the next is refused at once, and the others are converted."""
+    monkeypatch.setattr(converting, "_MOST_WAITING", 1)
+    converter = Converter(at_once=1)
+
+    results = await asyncio.gather(*(converter.text_of(pdf(BODY)) for _ in range(3)), return_exceptions=True)
+
+    assert [type(result) for result in results] == [str, str, BackendUnavailable]
 
 
 async def test_no_key_of_the_gateway_reaches_a_converter(monkeypatch: pytest.MonkeyPatch) -> None:
