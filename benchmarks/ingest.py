@@ -84,7 +84,7 @@ class Caller:
         async with self._http.post("/v1/chat/completions", data=io.BytesIO(body)) as response:
             response.raise_for_status()
             async for line in response.content:
-                if first is None and line.startswith(b"data: "):
+                if first is None and re.search(rb'"content":"[^"]', line):
                     first = time.perf_counter() - started
         return first or 0.0, time.perf_counter() - started
 

@@ -35,6 +35,7 @@ from openkimi.errors import (
     PluginError,
     RequestError,
     StorageError,
+    StorageFull,
     UnreadableFile,
     UnsupportedFile,
     UnsupportedParameter,
@@ -60,6 +61,7 @@ from openkimi.messages import (
 )
 from openkimi.providers import NoOptions, OpenContext, Provider
 from openkimi.secrets import Secret
+from openkimi.sections import parse_size
 from openkimi.stopping import StopFilter
 
 __version__ = version("openkimi")
@@ -105,6 +107,7 @@ __all__ = [
     "Secret",
     "StopFilter",
     "StorageError",
+    "StorageFull",
     "Synthesis",
     "Synthesizer",
     "TextPart",
@@ -122,4 +125,5 @@ __all__ = [
     "Vectors",
     "__version__",
     "hookimpl",
+    "parse_size",
 ]

@@ -36,7 +36,7 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
     use = _opening(stack)
     backend = await use(config.backend)
     embedder = await use(config.embedder)
-    memory = await _memory(config, use, embedder)
+    memory = await _memory(config, use, embedder, stack)
     sampler = await use(config.sampler, embedder)
     synthesizer = await use(config.synthesizer, embedder)
     window = min(backend.context_window, config.llm.context_length or backend.context_window)
@@ -65,7 +65,7 @@ async def open_memory(config: Config, stack: AsyncExitStack) -> Memory:
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
     use = _opening(stack)
-    return await _memory(config, use, await use(config.embedder))
+    return await _memory(config, use, await use(config.embedder), stack)
 
 
 class _Use(Protocol):
@@ -82,8 +82,10 @@ def _opening(stack: AsyncExitStack) -> _Use:
     return use
 
 
-async def _memory(config: Config, use: _Use, embedder: Embedder) -> Memory:
-    return Memory(await use(config.processor, embedder), await use(config.retriever, embedder))
+async def _memory(config: Config, use: _Use, embedder: Embedder, stack: AsyncExitStack) -> Memory:
+    memory = Memory(await use(config.processor, embedder), await use(config.retriever, embedder))
+    stack.push_async_callback(memory.close)
+    return memory
 
 
 def _most_at_once(backend: Backend, max_queue: int | None) -> int | None:

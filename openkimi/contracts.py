@@ -157,6 +157,14 @@ class Retriever(ABC):
     async def delete(self, document_id: str, *, tenant: str = ANONYMOUS) -> bool:
         """Forget a tenant's document; False when there was none."""
 
+    async def outdated(self, fingerprint: str) -> Sequence[tuple[str, str]]:
+        """List tenant and id of documents that should be added again, as none unless overridden.
+
+        They were added under another ``fingerprint``, or by an older version of this class. The gateway adds
+        them again from their :meth:`text`, in the background while they are searched as they are.
+        """
+        return ()
+
 
 class ContextSampler(ABC):
     """Chooses the different contexts that several reasoning paths read."""

@@ -384,6 +384,7 @@ class KimiEngine:
         opened = await assemble(config, stack)
         await self._restore_scope(opened.memory)
         await self._preload(opened.memory, config)
+        await opened.memory.refresh()
         self._opened = opened
         log.info(
             "ready", model=config.backend.provider.kind, window=opened.window, documents=len(self._scope)

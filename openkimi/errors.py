@@ -15,6 +15,7 @@
     │   ├── BackendTimeout       it took longer than allowed
     │   └── UpstreamError        it answered with an HTTP error of its own
     └── StorageError             the document memory failed
+        └── StorageFull          it has no room for a document that is to be kept
 
 No class here knows HTTP: :mod:`openkimi.api.errors` maps them to statuses.
 """
@@ -129,3 +130,9 @@ class UpstreamError(BackendError):
 
 class StorageError(OpenKimiError):
     """The document memory could not be read or written."""
+
+
+class StorageFull(StorageError):
+    """What is kept in the document memory leaves no room for another document that is to be kept."""
+
+    code = "storage_full"

@@ -14,7 +14,7 @@ import click
 from openkimi.assembly import open_memory
 from openkimi.config import Config, build_config, read_config
 from openkimi.documents import Document, DocumentInfo
-from openkimi.errors import ConfigError, RequestError, StorageError
+from openkimi.errors import ConfigError, RequestError, StorageError, StorageFull
 from openkimi.files.converting import Converter
 from openkimi.logs import configure_logging
 from openkimi.memory import Memory
@@ -54,7 +54,7 @@ async def _ingest(config: Config, files: Sequence[Path | None], tenant: str, *, 
             for file in files:
                 try:
                     stored.append(await _store(memory, file, converter, tenant))
-                except RequestError as error:
+                except (RequestError, StorageFull) as error:
                     click.echo(f"openkimi: {error.message}", err=True)
                 bar.update(1)
             failed = len(files) - len(stored)

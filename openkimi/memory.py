@@ -14,6 +14,7 @@ import structlog
 from openkimi.contracts import Processor, Retriever
 from openkimi.documents import Chunk, Document, DocumentInfo, Hit, Query
 from openkimi.errors import DocumentNotFound
+from openkimi.refreshing import Refreshing
 
 log = structlog.get_logger()
 
@@ -30,6 +31,15 @@ class Memory:
         self._work = _Shared()
         self._owners: dict[str, str] = {}
         self._densest: OrderedDict[tuple[str, str], tuple[Chunk, ...]] = OrderedDict()
+        self._refreshing = Refreshing(processor, retriever, self._forget_densest)
+
+    async def refresh(self) -> None:
+        """Begin to process anew, in the background, what another processor or version has stored."""
+        await self._refreshing.schedule_outdated()
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        await self._refreshing.close()
 
     async def remember(self, document: Document, tenant: str) -> None:
         """Make a document searchable, unless it is; two callers with the same document share the work."""
@@ -83,18 +93,19 @@ class Memory:
         owned: dict[str, list[str]] = {}
         for document_id in document_ids:
             owned.setdefault(self._owner(document_id, tenant), []).append(document_id)
-        found = [
-            await self.retriever.search(
-                Query(
-                    text=question,
-                    document_ids=tuple(ids),
-                    tenant=owner,
-                    limit=limit,
-                    similarity_threshold=similarity_threshold,
+        with self._refreshing.held_back():
+            found = [
+                await self.retriever.search(
+                    Query(
+                        text=question,
+                        document_ids=tuple(ids),
+                        tenant=owner,
+                        limit=limit,
+                        similarity_threshold=similarity_threshold,
+                    )
                 )
-            )
-            for owner, ids in owned.items()
-        ]
+                for owner, ids in owned.items()
+            ]
         if len(found) == 1:
             return found[0]
         return sorted(itertools.chain(*found), key=lambda hit: -hit.score)[:limit]
@@ -116,7 +127,8 @@ class Memory:
 
     async def forget(self, document_id: str, tenant: str) -> bool:
         """Delete a tenant's document; False when there was none."""
-        self._densest.pop((tenant, document_id), None)
+        self._forget_densest((tenant, document_id))
+        await self._refreshing.cancel((tenant, document_id))
         return await self.retriever.delete(document_id, tenant=tenant)
 
     def _owner(self, document_id: str, tenant: str) -> str:
@@ -124,7 +136,9 @@ class Memory:
 
     async def _remember(self, document: Document, tenant: str) -> None:
         known = await self.retriever.get(document.id, tenant=tenant)
-        if known is not None and known.fingerprint == self._processor.version:
+        if known is not None:
+            if known.fingerprint != self._processor.version:
+                self._refreshing.schedule((tenant, document.id))
             return
         chunks = await self._processor.process(document)
         await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
@@ -141,6 +155,9 @@ class Memory:
         ):
             chunks = await self.retriever.read(document.id, tenant=tenant)
             await self.retriever.add(document, chunks, fingerprint=known.fingerprint, tenant=tenant)
+
+    def _forget_densest(self, key: tuple[str, str]) -> None:
+        self._densest.pop(key, None)
 
     def _note_densest(self, key: tuple[str, str], chunks: Sequence[Chunk]) -> None:
         densest = heapq.nsmallest(_CORE_CHUNKS, chunks, key=lambda chunk: (-chunk.density, chunk.ordinal))

@@ -26,6 +26,7 @@ from openkimi.errors import (
     DocumentPreloaded,
     OpenKimiError,
     RequestError,
+    StorageFull,
     UnsupportedFile,
     UpstreamError,
 )
@@ -40,6 +41,7 @@ _STATUSES: tuple[tuple[type[OpenKimiError], int], ...] = (
     (BackendTimeout, 504),
     (BackendUnavailable, 503),
     (BackendError, 502),
+    (StorageFull, 507),
 )
 _TYPES = {
     401: "authentication_error",

@@ -30,6 +30,7 @@ ERRORS = {
     502: "The model, or the server behind the gateway, failed.",
     503: "The model is being loaded, too many requests wait for it, or it cannot be reached.",
     504: "The answer was not complete in time.",
+    507: "The documents that are kept fill the memory: delete some, or raise `rag.max_size`.",
 }
 RETRIED = frozenset({429, 503})
 """The errors that come with ``Retry-After``."""
@@ -82,7 +83,7 @@ def generates(body: Any, answer: Any, *, events: Any = None) -> type[Operation]:
 
 def takes_files(body: Any, form: Any, files: Sequence[str], *, answer: Any) -> type[Operation]:
     """Describe a route that reads JSON, a form with a file, or a file of one of some types."""
-    contract = Contract(body=body, form=form, files=tuple(files), answer=answer, errors=_BODY)
+    contract = Contract(body=body, form=form, files=tuple(files), answer=answer, errors=(*_BODY, 507))
     return _operation(contract)
 
 

@@ -75,6 +75,10 @@ class InMemoryRetriever(Retriever):
         """Forget a tenant's document."""
         return self._documents.pop((tenant, document_id), None) is not None
 
+    async def outdated(self, fingerprint: str) -> Sequence[tuple[str, str]]:
+        """List the documents that were added under another fingerprint."""
+        return [key for key, (info, _, _) in self._documents.items() if info.fingerprint != fingerprint]
+
     def _known(self, document_id: str, tenant: str) -> tuple[DocumentInfo, tuple[Chunk, ...], str]:
         if (tenant, document_id) not in self._documents:
             raise DocumentNotFound(f"there is no stored document '{document_id}'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,17 +12,29 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from openkimi import Chunk, DocumentInfo
-from openkimi_lancedb.failures import storage_errors
+from openkimi_lancedb.failures import LANCE_ERRORS, storage_errors
 from openkimi_lancedb.naming import owner_key
+from openkimi_lancedb.terms import TERMS
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from lancedb import AsyncConnection, AsyncTable
 
 LAYOUT = 2
-"""Raised whenever stored tables or terms would be made otherwise; older documents are added again."""
+"""Raised whenever a document's tables would be made otherwise."""
 
-_TABLE = f"documents_{LAYOUT}"
+READABLE = frozenset({LAYOUT})
+"""The layouts that can be searched and read; documents of an older one are made anew from their text.
+
+A layout leaves this set only when no document of it is worth keeping. Rows of a layout that is not in it are
+those of another version of this plugin: they are not shown, and their tables are left alone.
+"""
+
+_TABLE = "documents_2"
+_OTHER = re.compile(r"documents_(\d+)")
+_ADDED = {"terms": "'terms-1'", "size": "CAST(0 AS BIGINT)", "used": "CAST(0 AS DOUBLE)"}
+"""Columns that came after the first release of this layout, and what they hold in older rows."""
+
 _SLICE = 512
 _SKETCH_SIZE = 64
 _SKETCH_DIGITS = 12
@@ -31,7 +44,8 @@ _WRITES_BEFORE_TIDYING = 100
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A document's row.
 
-    ``embedder`` is the fingerprint of what made its vectors, empty until they are complete.
+    ``embedder`` is the fingerprint of what made its vectors, empty until they are complete; ``terms`` names
+    the rules that made its terms. ``size`` is in bytes, ``used`` when it was last known to be used.
     """
 
     slot: str
@@ -46,6 +60,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     kept: bool = False
     embedder: str = ""
     layout: int = LAYOUT
+    terms: str = TERMS
+    size: int = 0
+    used: float = 0.0
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this version would make the document's tables as they are."""
+        return (self.terms, self.layout) == (TERMS, LAYOUT)
 
     def info(self, embedder: str) -> DocumentInfo:
         """Show the row as the contract does, for the embedder that is in use."""
@@ -76,7 +98,8 @@ class Catalogue:
     async def open(cls, database: AsyncConnection) -> Catalogue:
         """Open the catalogue, a new one where there is none."""
         with storage_errors("cannot open the catalogue"):
-            table = await database.create_table(_TABLE, schema=_schema(), exist_ok=True)
+            table = await _open_table(database)
+            await _add_missing_columns(table)
         catalogue = cls(table)
         await catalogue.tidy()
         return catalogue
@@ -111,22 +134,35 @@ class Catalogue:
             await self._table.add(pa.Table.from_pylist([row], schema=_schema()))
         await self._wrote()
 
-    async def set_embedder(self, slot: str, embedder: str) -> None:
-        """Note which embedder's vectors are complete; a document deleted meanwhile stays deleted."""
-        await self._update(slot, embedder=embedder)
+    async def set_embedder(self, slot: str, embedder: str, size: int | None = None) -> None:
+        """Note which embedder's vectors are complete, and the size with them.
+
+        A document deleted meanwhile stays deleted.
+        """
+        await self._update([slot], embedder=embedder, **({} if size is None else {"size": size}))
+
+    async def set_used(self, slots: Sequence[str], used: float) -> None:
+        """Note when documents were last used."""
+        await self._update(slots, used=used)
 
     async def describe(self, slot: str, name: str | None, *, kept: bool) -> None:
         """Note what a document is called and whether it was given to be stored."""
-        await self._update(slot, kept=kept, **({} if name is None else {"name": name}))
+        await self._update([slot], kept=kept, **({} if name is None else {"name": name}))
 
     async def remove(self, slots: Sequence[str]) -> None:
         """Remove rows."""
         if not slots:
             return
-        listed = ", ".join(f"'{slot}'" for slot in slots)
         with storage_errors("cannot write the catalogue"):
-            await self._table.delete(f"slot IN ({listed})")
+            await self._table.delete(_among(slots))
         await self._wrote()
+
+    async def remove_unless_kept(self, slots: Sequence[str]) -> bool:
+        """Remove rows that are not to be kept at the moment of removal; tell whether all are gone."""
+        with storage_errors("cannot write the catalogue"):
+            await self._table.delete(f"{_among(slots)} AND NOT kept")
+        await self._wrote()
+        return not {row.slot for row in await self.rows()} & set(slots)
 
     async def likest(self, entry: Entry, sketch: Sequence[str], count: int) -> list[Entry]:
         """Find the tenant's other documents that share most chunks, judged by their sketches."""
@@ -166,12 +202,12 @@ class Catalogue:
 
     def _usable(self, rows: Sequence[Entry]) -> Entry | None:
         """Pick the newest row."""
-        usable = [row for row in rows if row.layout == LAYOUT and row.slot not in self._disowned]
+        usable = [row for row in rows if row.layout in READABLE and row.slot not in self._disowned]
         return max(usable, key=_age, default=None)
 
-    async def _update(self, slot: str, **values: object) -> None:
+    async def _update(self, slots: Sequence[str], **values: object) -> None:
         with storage_errors("cannot write the catalogue"):
-            await self._table.update(values, where=f"slot = '{slot}'")
+            await self._table.update(values, where=_among(slots))
         await self._wrote()
 
     async def _wrote(self) -> None:
@@ -217,8 +253,46 @@ def _shared(rows: pa.Table, sketch: Sequence[str]) -> dict[str, int]:
     return dict(counts)
 
 
+def _among(slots: Sequence[str]) -> str:
+    listed = ", ".join(f"'{slot}'" for slot in slots)
+    return f"slot IN ({listed})"
+
+
 def _age(entry: Entry) -> tuple[float, str]:
     return entry.created, entry.slot
+
+
+async def slots_of_newer_versions(database: AsyncConnection, names: Sequence[str]) -> set[str]:
+    """Read which documents are in catalogues that a newer version made; ``names`` are all tables."""
+    slots = set[str]()
+    for name in names:
+        match = _OTHER.fullmatch(name)
+        if match and int(match[1]) > LAYOUT:
+            rows = await (await database.open_table(name)).query().select(["slot"]).to_arrow()
+            slots.update(rows["slot"].to_pylist())
+    return slots
+
+
+async def _open_table(database: AsyncConnection) -> AsyncTable:
+    """Open the table as it is, or make it; one of an earlier version has fewer columns."""
+    try:
+        return await database.open_table(_TABLE)
+    except LANCE_ERRORS:
+        return await database.create_table(_TABLE, schema=_schema(), exist_ok=True)
+
+
+async def _add_missing_columns(table: AsyncTable) -> None:
+    """Give a catalogue of an earlier version the columns it lacks; another process may be faster."""
+    has = set((await table.schema()).names)
+    missing = {name: default for name, default in _ADDED.items() if name not in has}
+    if not missing:
+        return
+    try:
+        await table.add_columns(missing)
+    except LANCE_ERRORS:
+        await table.checkout_latest()  # type: ignore[no-untyped-call]
+        if not set((await table.schema()).names) >= missing.keys():
+            raise
 
 
 def _schema() -> pa.Schema:
@@ -239,6 +313,9 @@ def _schema() -> pa.Schema:
             ("kept", pa.bool_()),
             ("embedder", pa.string()),
             ("layout", pa.int32()),
+            ("terms", pa.string()),
+            ("size", pa.int64()),
+            ("used", pa.float64()),
             ("sketch", pa.list_(pa.string())),
         ]
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
-from openkimi import Chunk, OpenKimiError, Vectors
+from openkimi import Chunk, OpenKimiError
 from openkimi_lancedb.catalogue import Catalogue, Entry
 from openkimi_lancedb.embedding import Embedding
 from openkimi_lancedb.failures import storage_errors
 from openkimi_lancedb.naming import vector_table
+from openkimi_lancedb.parts import parts_of
 from openkimi_lancedb.tables import Tables
 from openkimi_lancedb.vectortable import VectorTable
 
@@ -43,6 +46,13 @@ class Filling:
         _, settled = self._tasks[entry.slot]
         return settled
 
+    async def complete(self, entry: Entry) -> Entry:
+        """Make the vectors of a document that is not in the catalogue yet, and return its row with them."""
+        async with self._room:
+            with storage_errors("cannot write vectors"):
+                size = await self._fill(entry)
+        return msgspec.structs.replace(entry, embedder=self._embedding.fingerprint, size=size)
+
     async def stop(self, slot: str) -> None:
         """Stop filling a document."""
         if slot in self._tasks:
@@ -65,7 +75,8 @@ class Filling:
         for pause in (*_PAUSES, None):
             try:
                 with storage_errors("cannot write vectors"):
-                    await self._fill(entry)
+                    size = await self._fill(entry)
+                await self._catalogue.set_embedder(entry.slot, self._embedding.fingerprint, size)
                 return
             except OpenKimiError as error:
                 if await self._is_gone(entry):
@@ -75,36 +86,51 @@ class Filling:
             if pause is not None:
                 await asyncio.sleep(pause)
 
-    async def _fill(self, entry: Entry) -> None:
-        embedder = self._embedding.fingerprint
+    async def _fill(self, entry: Entry) -> int:
+        """Make what is missing; returns the bytes of all the document's tables."""
         chunks = await (await self._tables.chunks(entry.slot)).read()
         if chunks:
             await self._fill_table(entry, chunks)
-        await self._catalogue.set_embedder(entry.slot, embedder)
         log.debug("vectors_ready", document=entry.id, chunks=len(chunks))
+        return await self._tables.size(entry.slot, self._embedding.fingerprint)
 
     async def _fill_table(self, entry: Entry, chunks: Sequence[Chunk]) -> None:
+        """Make the vectors of whole passages first: with them the document can be searched by its meaning."""
         name = vector_table(entry.slot, self._embedding.fingerprint)
         table = await VectorTable.create(self._tables.database, name, self._embedding.dimensions)
-        present = await table.ordinals()
-        missing = [chunk for chunk in chunks if chunk.ordinal not in present]
-        known: dict[str, Vectors] = {}
-        while missing:
-            part, missing = missing[:_WRITTEN_AT_ONCE], missing[_WRITTEN_AT_ONCE:]
-            await self._embed(part, known)
-            await table.append(part, known)
+        wholes, sentences = await table.present()
+        await self._fill_parts(table, [each for each in chunks if each.ordinal not in wholes], _whole, 0)
+        rest = [each for each in chunks if each.ordinal not in sentences]
+        await self._fill_parts(table, rest, _sentences, 1)
+        await table.compact()
 
-    async def _embed(self, chunks: Sequence[Chunk], known: dict[str, Vectors]) -> None:
-        """Add what is not known yet, each key once."""
-        new = list({chunk.key: chunk for chunk in chunks if chunk.key not in known}.values())
-        for at in range(0, len(new), _BATCH):
-            batch = new[at : at + _BATCH]
-            vectors = await self._embedding.later(batch)
-            known.update(zip((chunk.key for chunk in batch), vectors, strict=True))
+    async def _fill_parts(
+        self, table: VectorTable, chunks: Sequence[Chunk], parts: Callable[[Chunk], Sequence[str]], first: int
+    ) -> None:
+        """Embed these parts of each chunk, once for equal chunks, and write them from number ``first`` on."""
+        count = Counter(chunk.key for chunk in chunks)
+        known = {} if first else self._embedding.remembered(chunks)
+        for at in range(0, len(chunks), _WRITTEN_AT_ONCE):
+            some = chunks[at : at + _WRITTEN_AT_ONCE]
+            new = list({chunk.key: chunk for chunk in some if chunk.key not in known}.values())
+            for start in range(0, len(new), _BATCH):
+                batch = new[start : start + _BATCH]
+                vectors = await self._embedding.later(batch, parts)
+                known.update(zip((chunk.key for chunk in batch), vectors, strict=True))
+            await table.append(some, known, first)
+            known = {key: vectors for key, vectors in known.items() if count[key] > 1}
 
     async def _is_gone(self, entry: Entry) -> bool:
         current = await self._catalogue.find(entry.tenant, entry.id)
         return current is None or current.slot != entry.slot
+
+
+def _whole(chunk: Chunk) -> Sequence[str]:
+    return [chunk.text]
+
+
+def _sentences(chunk: Chunk) -> Sequence[str]:
+    return parts_of(chunk.text)[1:]
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

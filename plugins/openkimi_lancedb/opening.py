@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import structlog
 
 from openkimi import OpenContext, PluginError, Retriever, StorageError
 from openkimi_lancedb.catalogue import Catalogue
 from openkimi_lancedb.embedding import Embedding
+from openkimi_lancedb.evicting import Evicting, Uses
 from openkimi_lancedb.failures import storage_errors
 from openkimi_lancedb.filling import Filling
 from openkimi_lancedb.options import LanceDBOptions
 from openkimi_lancedb.retriever import LanceDBRetriever
 from openkimi_lancedb.storing import Storing
 from openkimi_lancedb.tables import Tables
+from openkimi_lancedb.temporary import temporary_directory
 
 if TYPE_CHECKING:
     from lancedb import AsyncConnection
 
+log = structlog.get_logger()
+
+_UPKEEP_EVERY = 60.0
 _INDEX_CACHE = 256 * 1024 * 1024
 _METADATA_CACHE = 64 * 1024 * 1024
 
@@ -38,30 +43,66 @@ async def open_retriever(options: LanceDBOptions, context: OpenContext) -> Async
     embedding = Embedding(context.embedder)
     async with _place(options) as place, _connection(place, options) as database:
         tables, catalogue = Tables(database), await Catalogue.open(database)
-        filling = Filling(tables, catalogue, embedding)
+        filling, uses = Filling(tables, catalogue, embedding), Uses(catalogue)
         storing = Storing(
-            tables, catalogue, filling, embedder=embedding.fingerprint, vector_wait=options.vector_wait
+            tables,
+            catalogue,
+            filling,
+            Evicting(catalogue, uses, options.most_bytes),
+            embedder=embedding.fingerprint,
+            vector_wait=options.vector_wait,
         )
         try:
             await storing.sweep()
             storing.resume(await catalogue.entries())
-            yield LanceDBRetriever(
-                tables=tables, catalogue=catalogue, embedding=embedding, storing=storing, rrf_k=options.rrf_k
-            )
+            async with _upkeep(storing, uses):
+                yield LanceDBRetriever(
+                    tables=tables,
+                    catalogue=catalogue,
+                    embedding=embedding,
+                    storing=storing,
+                    uses=uses,
+                    rrf_k=options.rrf_k,
+                )
         finally:
             await storing.close()
             await filling.close()
 
 
 @asynccontextmanager
+async def _upkeep(storing: Storing, uses: Uses) -> AsyncIterator[None]:
+    """Once a minute and at the end, note what was used; once a minute keep the store under its size."""
+
+    async def note() -> None:
+        try:
+            await uses.write()
+        except StorageError as error:
+            log.warning("uses_not_noted", error=error.message)
+
+    async def keep_up() -> None:
+        while True:
+            await asyncio.sleep(_UPKEEP_EVERY)
+            await note()
+            try:
+                await storing.make_room()
+            except StorageError as error:
+                log.warning("no_room_made", error=error.message)
+
+    task = asyncio.create_task(keep_up())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await note()
+
+
+@asynccontextmanager
 async def _place(options: LanceDBOptions) -> AsyncIterator[str]:
     """Give the address of the store; a directory that is not to be kept is removed at the end."""
     if not options.persist:
-        directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="openkimi-")
-        try:
-            yield directory
-        finally:
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        with ExitStack() as stack:
+            yield str(await asyncio.to_thread(stack.enter_context, temporary_directory()))
     elif options.is_remote:
         yield options.path
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from openkimi import ConfigError, Secret
+from openkimi import ConfigError, Secret, parse_size
 
 
 class LanceDBOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,6 +27,14 @@ class LanceDBOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "removed at the end, whatever the path."
         ),
     ] = True
+    max_size: Annotated[
+        int | str | None,
+        msgspec.Meta(
+            description="The most that documents may take, as 4GiB or a number of bytes: of those that came "
+            "along with requests the least recently used are dropped, those given to be stored never; null: "
+            "no limit."
+        ),
+    ] = "4GiB"
     storage_options: Annotated[
         dict[str, Secret],
         msgspec.Meta(
@@ -59,6 +67,11 @@ class LanceDBOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = 10.0
 
     @property
+    def most_bytes(self) -> int | None:
+        """The limit in bytes."""
+        return None if self.max_size is None else parse_size(self.max_size, where="rag.max_size")
+
+    @property
     def is_remote(self) -> bool:
         """Whether the path is an address of object storage."""
         return "://" in self.path
@@ -70,6 +83,7 @@ def check_options(options: LanceDBOptions) -> None:
     Raises:
         ConfigError: names the option and what to write instead.
     """
+    _ = options.most_bytes
     if options.rerank_ms:
         raise ConfigError(
             f"rag.rerank_ms: expected 0 ({options.rerank_ms}); reranking comes with a later version"

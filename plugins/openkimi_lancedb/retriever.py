@@ -22,6 +22,7 @@ from openkimi import (
 )
 from openkimi_lancedb.catalogue import Catalogue, Entry
 from openkimi_lancedb.embedding import Embedding
+from openkimi_lancedb.evicting import Uses
 from openkimi_lancedb.failures import LANCE_ERRORS, DamagedDocument
 from openkimi_lancedb.merging import Place, Scored, merge
 from openkimi_lancedb.searching import Findings, Question, VectorsLost, search_document
@@ -45,12 +46,14 @@ class LanceDBRetriever(Retriever):
         catalogue: Catalogue,
         embedding: Embedding,
         storing: Storing,
+        uses: Uses,
         rrf_k: int,
     ) -> None:
         self._tables = tables
         self._catalogue = catalogue
         self._embedding = embedding
         self._storing = storing
+        self._uses = uses
         self._rrf_k = rrf_k
 
     async def add(
@@ -123,6 +126,15 @@ class LanceDBRetriever(Retriever):
     async def delete(self, document_id: str, *, tenant: str = ANONYMOUS) -> bool:
         """Forget a tenant's document."""
         return await self._storing.delete(document_id, tenant)
+
+    async def outdated(self, fingerprint: str) -> Sequence[tuple[str, str]]:
+        """List the documents, of all tenants, that are cut or indexed otherwise than they would be today."""
+        entries = await self._catalogue.entries()
+        return [
+            (entry.tenant, entry.id)
+            for entry in entries
+            if entry.fingerprint != fingerprint or not entry.is_current
+        ]
 
     async def _any_stored(self, query: Query) -> bool:
         for document_id in query.document_ids:
@@ -202,6 +214,7 @@ class LanceDBRetriever(Retriever):
         """
         failed = ""
         while (entry := await self._catalogue.find(tenant, document_id)) is not None:
+            self._uses.touch(entry)
             try:
                 return await work(entry)
             except LANCE_ERRORS as error:

@@ -14,10 +14,8 @@ from openkimi_lancedb.catalogue import Entry
 from openkimi_lancedb.chunktable import ChunkTable
 from openkimi_lancedb.embedding import Embedding
 from openkimi_lancedb.failures import LANCE_ERRORS
-from openkimi_lancedb.naming import vector_table
 from openkimi_lancedb.ranking import coverage, ranked, windowed
 from openkimi_lancedb.tables import Tables
-from openkimi_lancedb.vectortable import VectorTable
 
 log = structlog.get_logger()
 
@@ -93,7 +91,7 @@ async def _similarities(
         found, near = await _by_stored_vectors(tables, entry, question.vector, best)
     else:
         found, near = await _by_first_vectors(tables, entry, question.vector, best, embedding.fingerprint)
-        missing = [ordinal for ordinal in best if ordinal not in found][:_EMBEDDED_AT_ONCE]
+        missing = [ordinal for ordinal in best[:_EMBEDDED_AT_ONCE] if ordinal not in found]
         new = await _by_new_vectors(question.vector, embedding, table, missing)
         found, near = {**found, **new}, {**near, **new}
     return found, ranked(near, table.tie_break)
@@ -114,7 +112,7 @@ async def _by_first_vectors(
 ) -> tuple[dict[int, float], dict[int, float]]:
     """Use the vectors that are there already, while the others are being made."""
     try:
-        table = await VectorTable.open(tables.database, vector_table(entry.slot, embedder))
+        table = await tables.growing_vectors(entry.slot, embedder)
         return await table.nearest(vector, _CANDIDATES, best)
     except LANCE_ERRORS:
         return {}, {}
@@ -126,8 +124,8 @@ async def _by_new_vectors(
     """Embed lexical candidates on the spot, while the document's vectors are being made."""
     chunks = await table.read(best)
     try:
-        cosines = np.asarray(await embedding.now(chunks)) @ vector if chunks else np.zeros(0)
+        found = await embedding.now(sorted(chunks, key=lambda chunk: best.index(chunk.ordinal)))
     except OpenKimiError as error:
         log.warning("passages_not_embedded", error=error.message)
         return {}
-    return {chunk.ordinal: float(cosine) for chunk, cosine in zip(chunks, cosines, strict=True)}
+    return {ordinal: float(np.dot(each, vector)) for ordinal, each in found.items()}

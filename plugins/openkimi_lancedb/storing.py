@@ -12,11 +12,20 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
+import msgspec
 import structlog
 
-from openkimi import Chunk, Document
-from openkimi_lancedb.catalogue import Catalogue, Entry, digest_of, sketch_of
+from openkimi import Chunk, Document, OpenKimiError
+from openkimi_lancedb.catalogue import (
+    READABLE,
+    Catalogue,
+    Entry,
+    digest_of,
+    sketch_of,
+    slots_of_newer_versions,
+)
 from openkimi_lancedb.chunktable import ChunkTable
+from openkimi_lancedb.evicting import Evicting
 from openkimi_lancedb.failures import LANCE_ERRORS, storage_errors
 from openkimi_lancedb.filling import Filling
 from openkimi_lancedb.inheriting import inherit_vectors
@@ -34,11 +43,19 @@ class Storing:
     """Adds and deletes documents; one writer at a time for each document of a tenant."""
 
     def __init__(
-        self, tables: Tables, catalogue: Catalogue, filling: Filling, *, embedder: str, vector_wait: float
+        self,
+        tables: Tables,
+        catalogue: Catalogue,
+        filling: Filling,
+        evicting: Evicting,
+        *,
+        embedder: str,
+        vector_wait: float,
     ) -> None:
         self._tables = tables
         self._catalogue = catalogue
         self._filling = filling
+        self._evicting = evicting
         self._embedder = embedder
         self._vector_wait = vector_wait
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -48,8 +65,12 @@ class Storing:
         """Store a document, unless the same chunks of it are stored, and start on its vectors."""
         digest = await asyncio.to_thread(digest_of, chunks)
         async with self._lock(tenant, document.id):
-            entry = await self._catalogue.find(tenant, document.id)
-            if entry is None or (entry.fingerprint, entry.digest) != (fingerprint, digest):
+            known = entry = await self._catalogue.find(tenant, document.id)
+            if (
+                entry is None
+                or not entry.is_current
+                or (entry.fingerprint, entry.digest) != (fingerprint, digest)
+            ):
                 entry = Entry(
                     slot=new_slot(tenant, document.id, fingerprint),
                     tenant=tenant,
@@ -62,7 +83,7 @@ class Storing:
                     name=document.name or (entry.name if entry else None),
                     kept=document.kept or (entry is not None and entry.kept),
                 )
-                await self._write(entry, document.text, chunks)
+                await self._write(entry, document.text, chunks, known)
                 return
             await self._describe(entry, document)
             if entry.embedder != self._embedder:
@@ -85,10 +106,26 @@ class Storing:
     async def sweep(self) -> None:
         """Drop what a killed process left behind, and rows that newer ones stand for."""
         current = {entry.slot: entry for entry in await self._catalogue.entries()}
-        await self._retire([row for row in await self._catalogue.rows() if row.slot not in current])
+        rows = await self._catalogue.rows()
+        await self._retire([row for row in rows if row.slot not in current and row.layout in READABLE])
         with storage_errors("cannot list the stored documents"):
             names = await self._tables.names()
-        await self._drop([name for name in names if self._is_orphan(name, current)])
+            foreign = await slots_of_newer_versions(self._tables.database, names)
+        foreign |= {row.slot for row in rows if row.layout not in READABLE}
+        await self._drop([name for name in names if self._is_orphan(name, current, foreign)])
+
+    async def make_room(self) -> None:
+        """Drop the documents that were not used for longest while the store is too large."""
+        for victim in await self._evicting.victims():
+            async with self._lock(victim.tenant, victim.id):
+                entry = await self._catalogue.find(victim.tenant, victim.id)
+                if entry is None or entry.slot != victim.slot or not self._evicting.may_go(entry):
+                    continue
+                rows = await self._catalogue.rows_of(entry.tenant, entry.id)
+                if not await self._catalogue.remove_unless_kept([row.slot for row in rows]):
+                    continue
+                await self._drop_tables(rows)
+            log.info("document_dropped", document=victim.id, bytes=victim.size, reason="rag.max_size")
 
     def resume(self, entries: Sequence[Entry]) -> None:
         """Go on with the vectors of documents that lack them."""
@@ -101,7 +138,8 @@ class Storing:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _write(self, entry: Entry, text: str, chunks: Sequence[Chunk]) -> None:
+    async def _write(self, entry: Entry, text: str, chunks: Sequence[Chunk], known: Entry | None) -> None:
+        """Write a document; one that can be searched by its meaning already is replaced when this one can."""
         sketch = await asyncio.to_thread(sketch_of, chunks)
         sources = await self._catalogue.rows_of(entry.tenant, entry.id)
         sources = [*sources, *await self._catalogue.likest(entry, sketch, _RELATIVES)]
@@ -109,11 +147,16 @@ class Storing:
             with storage_errors("cannot store the document"):
                 await ChunkTable.write(self._tables.database, chunk_table(entry.slot), text, chunks)
                 new = await inherit_vectors(self._tables, entry.slot, chunks, sources, self._embedder)
+                size = await self._tables.size(entry.slot, self._embedder)
+            entry = msgspec.structs.replace(entry, size=size)
+            await self._evicting.check_room(entry)
+            if known is not None and known.embedder == self._embedder:
+                entry = await self._completed(entry)
         except BaseException:
             self._spawn(self._drop(self._names(entry)))
             raise
         await asyncio.shield(self._spawn(self._publish(entry, sketch)))
-        if new <= _WAITED_FOR:
+        if new <= _WAITED_FOR and entry.embedder != self._embedder:
             await _wait(self._filling.start(entry), self._vector_wait)
 
     async def _describe(self, entry: Entry, document: Document) -> None:
@@ -122,14 +165,26 @@ class Storing:
         if (name, kept) != (entry.name, entry.kept):
             await self._catalogue.describe(entry.slot, name, kept=kept)
 
+    async def _completed(self, entry: Entry) -> Entry:
+        try:
+            return await self._filling.complete(entry)
+        except OpenKimiError as error:
+            log.warning("vectors_follow", document=entry.id, error=error.message)
+            return entry
+
     async def _publish(self, entry: Entry, sketch: Sequence[str]) -> None:
         older = await self._catalogue.rows_of(entry.tenant, entry.id)
         await self._catalogue.put(entry, sketch)
-        self._filling.start(entry)
+        if entry.embedder != self._embedder:
+            self._filling.start(entry)
         await self._retire(older)
+        self._spawn(self.make_room())
 
     async def _retire(self, rows: Sequence[Entry]) -> None:
         await self._catalogue.remove([row.slot for row in rows])
+        await self._drop_tables(rows)
+
+    async def _drop_tables(self, rows: Sequence[Entry]) -> None:
         for row in rows:
             await self._filling.stop(row.slot)
             await self._drop(self._names(row))
@@ -145,9 +200,9 @@ class Storing:
         embedders = {self._embedder, entry.embedder} - {""}
         return [chunk_table(entry.slot), *(vector_table(entry.slot, name) for name in sorted(embedders))]
 
-    def _is_orphan(self, name: str, current: dict[str, Entry]) -> bool:
+    def _is_orphan(self, name: str, current: dict[str, Entry], foreign: set[str]) -> bool:
         slot = slot_of(name)
-        if slot is None or age_of(slot) < _ORPHAN_AGE:
+        if slot is None or slot in foreign or age_of(slot) < _ORPHAN_AGE:
             return False
         return slot not in current or name not in self._names(current[slot])
 

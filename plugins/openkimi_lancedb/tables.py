@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from openkimi_lancedb.chunktable import ChunkTable
+from openkimi_lancedb.failures import LANCE_ERRORS
+from openkimi_lancedb.matrix import Matrices
 from openkimi_lancedb.naming import chunk_table, slot_of, vector_table
 from openkimi_lancedb.vectortable import VectorTable
 
@@ -20,6 +22,7 @@ class Tables:
 
     def __init__(self, database: AsyncConnection) -> None:
         self.database = database
+        self._matrices = Matrices()
         self._open: OrderedDict[str, tuple[ChunkTable, dict[str, VectorTable]]] = OrderedDict()
 
     async def chunks(self, slot: str) -> ChunkTable:
@@ -38,20 +41,37 @@ class Tables:
         _, known = self._open.get(slot, (None, {}))
         name = vector_table(slot, embedder)
         if name not in known:
-            known[name] = await VectorTable.open(self.database, name)
+            known[name] = await self.growing_vectors(slot, embedder)
         return known[name]
+
+    async def growing_vectors(self, slot: str, embedder: str) -> VectorTable:
+        """Open a document's vectors while they are being made, as they are now."""
+        return await VectorTable.open(self.database, vector_table(slot, embedder), self._matrices)
+
+    async def size(self, slot: str, embedder: str) -> int:
+        """Count the bytes of a document's tables, as far as they are written."""
+        total = 0
+        for name in (chunk_table(slot), vector_table(slot, embedder)):
+            try:
+                stats: Any = await (await self.database.open_table(name)).stats()
+                total += int(stats["total_bytes"])
+            except LANCE_ERRORS:
+                continue
+        return total
 
     def forget(self, slot: str) -> None:
         """Close a document's tables, so that the next use opens them anew."""
-        self._open.pop(slot, None)
+        _, vectors = self._open.pop(slot, (None, {}))
+        for name in vectors:
+            self._matrices.forget(name)
 
     async def names(self) -> list[str]:
-        """List the tables of documents."""
+        """List all tables."""
         names: list[str] = []
         token = None
         while True:
             page = await self.database.list_tables(page_token=token, limit=1000)
-            names.extend(name for name in page.tables if slot_of(name) is not None)
+            names.extend(page.tables)
             token = page.page_token
             if not token:
                 return names
@@ -61,4 +81,5 @@ class Tables:
         slot = slot_of(name)
         if slot is not None:
             self.forget(slot)
+            self._matrices.forget(name)
         await self.database.drop_table(name, ignore_missing=True)

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from openkimi_lancedb.stemming import stem
 from openkimi_lancedb.stopwords import CHINESE_PHRASES, STOP_TERMS
 
+TERMS = "terms-1"
+"""Changes whenever the same text would get other terms; stored documents are then indexed anew."""
+
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"

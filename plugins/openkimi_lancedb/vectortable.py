@@ -1,14 +1,16 @@
-"""The vectors of one document, searched exhaustively: at a document's size that is exact and fast enough."""
+"""The vectors of one document, searched exhaustively, in memory unless they are too many for it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from openkimi import Chunk, Vectors
+from openkimi_lancedb.matrix import Matrices, Matrix
 from openkimi_lancedb.parts import MOST, likeness
 
 if TYPE_CHECKING:
@@ -17,38 +19,50 @@ if TYPE_CHECKING:
 
 _READ_AT_ONCE = 2048
 _ROWS_LOOKED_AT = 4
+_YOUNGEST = timedelta(milliseconds=1)
 
 
 class VectorTable:
     """One embedder's vectors of a document's chunks, by ordinal; a killed process may have left some out.
 
-    A chunk has a row for each of its parts, the whole is part 0; they are written together. A row may
-    stand twice when two processes filled the table; the rows are equal then. Halved numbers (float16) are
-    exact to the third decimal, a quarter of the time to search, and half the disk.
+    A chunk has a row for each of its parts: the whole is part 0, and is written first; its sentences follow
+    together. A row may stand twice when two processes filled the table; the rows are equal then. Halved
+    numbers (float16) are exact to the third decimal and take half the disk.
     """
 
-    def __init__(self, table: AsyncTable) -> None:
+    def __init__(self, table: AsyncTable, matrices: Matrices) -> None:
         self._table = table
+        self._matrices = matrices
 
     @classmethod
     async def create(cls, database: AsyncConnection, name: str, dimensions: int) -> VectorTable:
         """Open the table that a document's vectors go to, a new one where there is none."""
-        return cls(await database.create_table(name, schema=_schema(dimensions), exist_ok=True))
+        return cls(await database.create_table(name, schema=_schema(dimensions), exist_ok=True), Matrices(0))
 
     @classmethod
-    async def open(cls, database: AsyncConnection, name: str) -> VectorTable:
-        """Open a table that exists."""
-        return cls(await database.open_table(name))
+    async def open(
+        cls, database: AsyncConnection, name: str, matrices: Matrices | None = None
+    ) -> VectorTable:
+        """Open a table that exists, as it is now; what is searched is kept in ``matrices``."""
+        return cls(await database.open_table(name), matrices or Matrices(0))
 
-    async def append(self, chunks: Sequence[Chunk], vectors: Mapping[str, Vectors]) -> None:
-        """Write the vectors of some chunks: by the chunk's key, an array of shape ``(parts, dimensions)``."""
-        if chunks:
-            await self._table.add(await asyncio.to_thread(_rows, chunks, vectors))
+    async def append(self, chunks: Sequence[Chunk], vectors: Mapping[str, Vectors], first: int = 0) -> None:
+        """Write parts of some chunks, from the ``first`` on: by the chunk's key, ``(parts, dimensions)``."""
+        if any(len(vectors[chunk.key]) for chunk in chunks):
+            await self._table.add(await asyncio.to_thread(_rows, chunks, vectors, first))
 
-    async def ordinals(self) -> set[int]:
-        """Tell which chunks have their vector."""
-        rows = await self._table.query().select(["ordinal"]).to_arrow()
-        return set(rows["ordinal"].to_pylist())
+    async def present(self) -> tuple[set[int], set[int]]:
+        """Tell which chunks have the vector of their whole, and which have those of their sentences."""
+        rows = await self._table.query().select(["ordinal", "part"]).to_arrow()
+        ordinals, parts = rows["ordinal"].to_numpy(), rows["part"].to_numpy()
+        return set(ordinals[parts == 0].tolist()), set(ordinals[parts > 0].tolist())
+
+    async def compact(self) -> None:
+        """Make one file of the many that were appended, and remove what stood there before."""
+        await self._table.optimize()
+        # Nothing younger is removed, and the step before compaction may be.
+        await asyncio.sleep(_YOUNGEST.total_seconds() * 2)
+        await self._table.optimize(cleanup_older_than=_YOUNGEST)
 
     async def take(self, keys: Collection[str]) -> dict[str, Vectors]:
         """Read the vectors of those chunks, known by their keys, that stand here."""
@@ -67,8 +81,11 @@ class VectorTable:
     ) -> tuple[dict[int, float], dict[int, float]]:
         """Tell how near the chunks nearest to a vector are, and some others too: all of them, the nearest.
 
-        A chunk is as near as :func:`openkimi_lancedb.parts.likeness` says.
+        A chunk is as near as :func:`openkimi_lancedb.parts.likeness` says, by those parts that are there.
         """
+        matrix = await self._matrix()
+        if matrix is not None:
+            return await asyncio.to_thread(matrix.nearest, vector, limit, also)
         first = await self._distances(vector, limit * _ROWS_LOOKED_AT)
         near = list(dict.fromkeys(first["ordinal"].to_pylist()))[:limit]
         wanted = sorted({*near, *also})
@@ -76,6 +93,28 @@ class VectorTable:
             return {}, {}
         found = _likenesses(await self._distances(vector, len(wanted) * MOST, _among(wanted)))
         return found, {ordinal: found[ordinal] for ordinal in near if ordinal in found}
+
+    async def _matrix(self) -> Matrix | None:
+        """Read what is not in memory yet; None when the table has more than may be there."""
+        name, version = self._table.name, await self._table.version()
+        known = self._matrices.get(name)
+        if known is not None and known.version == version:
+            return known
+        rows = await self._table.count_rows()
+        if rows * await self._dimensions() > self._matrices.most_bytes:
+            return None
+        some = self._table.query().select(["ordinal", "part", "vector"])
+        if known is not None and known.read <= rows:
+            more = await asyncio.to_thread(Matrix.of, await some.offset(known.read).to_arrow(), version)
+            matrix = await asyncio.to_thread(known.extended, more)
+        else:
+            matrix = await asyncio.to_thread(Matrix.of, await some.to_arrow(), version)
+        self._matrices.keep(name, matrix)
+        return matrix
+
+    async def _dimensions(self) -> int:
+        schema = await self._table.schema()
+        return int(schema.field("vector").type.list_size)
 
     async def _distances(self, vector: Vectors, limit: int, where: str | None = None) -> pa.Table:
         query = self._table.query().nearest_to(vector).distance_type("dot").limit(limit)
@@ -109,10 +148,10 @@ def _schema(dimensions: int) -> pa.Schema:
     )
 
 
-def _rows(chunks: Sequence[Chunk], vectors: Mapping[str, Vectors]) -> pa.Table:
+def _rows(chunks: Sequence[Chunk], vectors: Mapping[str, Vectors], first: int) -> pa.Table:
     import pyarrow as pa
 
-    rows = [(chunk, part) for chunk in chunks for part in range(len(vectors[chunk.key]))]
+    rows = [(chunk, first + part) for chunk in chunks for part in range(len(vectors[chunk.key]))]
     matrix = np.concatenate([vectors[chunk.key] for chunk in chunks]).astype(np.float16)
     columns = [
         pa.array([chunk.ordinal for chunk, _ in rows], pa.int32()),

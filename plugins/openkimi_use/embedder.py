@@ -17,6 +17,7 @@ Encode = Callable[[list[str]], Vectors]
 
 DIMENSIONS = 512
 _PIECING = "pieces-1"
+_FEW = 16
 _CACHED = 64
 _LONGEST_CACHED = 4_096
 
@@ -48,9 +49,9 @@ class UseEmbedder(Embedder):
     async def embed(
         self, texts: Sequence[str], *, input_type: Literal["query", "document"] = "document"
     ) -> Vectors:
-        """Embed texts; a query waits for one batch of documents at most."""
+        """Embed texts; a query waits for one batch of documents at most, and a few of them pass by many."""
         if input_type == "document":
-            return await self._run(texts, Urgency.DOCUMENT)
+            return await self._run(texts, Urgency.FEW if len(texts) <= _FEW else Urgency.DOCUMENT)
         missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
         found = dict(zip(missing, await self._run(missing, Urgency.QUERY), strict=True)) if missing else {}
         rows = [found[text] if text in found else self._cache[text] for text in texts]

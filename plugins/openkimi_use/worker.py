@@ -18,7 +18,8 @@ class Urgency(IntEnum):
 
     CLOSE = 0
     QUERY = 1
-    DOCUMENT = 2
+    FEW = 2
+    DOCUMENT = 3
 
 
 class Worker:

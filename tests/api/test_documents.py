@@ -27,11 +27,13 @@ def running(tmp_path: Path, held: Any) -> Any:
 
     @asynccontextmanager
     async def start(
-        server: dict[str, Any] | None = None, preload: tuple[str, ...] = ()
+        server: dict[str, Any] | None = None, preload: tuple[str, ...] = (), **rag: Any
     ) -> AsyncIterator[aiohttp.ClientSession]:
         plugin = held(reply="It is so.", context_length=2048)
         engine = KimiEngine(
-            plugins=[plugin], llm_config={"type": "held"}, rag_config={"path": str(tmp_path / "lancedb")}
+            plugins=[plugin],
+            llm_config={"type": "held"},
+            rag_config={"path": str(tmp_path / "lancedb"), **rag},
         )
         engine._overrides |= {"embedder": {"type": "held"}, "server": server or {}, "preload": preload}
         async with serving(create_app(engine)) as url, aiohttp.ClientSession(url) as http:
@@ -323,6 +325,18 @@ async def test_tenants_have_documents_of_their_own(running: Any) -> None:
     assert deleted[0] == 200
     assert of_alice == (200, FACT)
     assert of_bob[1]["data"] == []
+
+
+async def test_a_document_without_room_is_refused(running: Any) -> None:
+    """Where those that are kept fill the store, another one is a 507, and deleting makes room."""
+    book = "\n\n".join(f"Paragraph {n} tells of the sea, {n * n} times." for n in range(5000))
+    async with running(max_size="600KB") as http:
+        first = await upload(http, book)
+        refused = await call(http, "POST", "/v1/documents", json={"text": f"{FACT} {book}"})
+        await call(http, "DELETE", f"/v1/documents/{first['id']}")
+        await upload(http, f"{FACT} {book}")
+
+    assert (refused[0], refused[1]["error"]["code"]) == (507, "storage_full")
 
 
 async def test_rate_limits_count_uploads(running: Any) -> None:

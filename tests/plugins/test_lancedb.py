@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -32,6 +34,25 @@ CHINESE = (
     "防火墙默认拒绝所有来自外部的连接，只开放远程登录的端口。",
     "编辑网络接口文件可以配置静态地址，修改后需要重启网络服务。",
 )
+
+
+_HOLDING = """
+import time
+from openkimi_lancedb.temporary import temporary_directory
+with temporary_directory() as directory:
+    print(directory.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def _left_by_a_killed_process() -> str:
+    """Return the name of a temporary directory whose process was killed."""
+    process = subprocess.Popen([sys.executable, "-c", _HOLDING], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    name = process.stdout.readline().decode().strip()
+    process.kill()
+    process.communicate()
+    return name
 
 
 def cut(text: str, headings: tuple[str, ...] = ()) -> tuple[Document, list[Chunk]]:
@@ -392,6 +413,23 @@ async def test_without_persistence_nothing_stays(tmp_path: Path, monkeypatch: py
         assert len(await ask(retriever, "tape", document_id)) == 6
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
     assert tables_in(tmp_path) == []
+
+
+async def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start removes the temporary directory of a killed process, but not that of one at work."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "openkimi-somebody-elses").mkdir()
+    left = _left_by_a_killed_process()
+    async with store(tmp_path, persist=False):
+        (working,) = set(tables_in(tmp_path)) - {"openkimi-somebody-elses"}
+        async with store(tmp_path, persist=False):
+            during = tables_in(tmp_path)
+
+    assert left.startswith("openkimi-")
+    assert left not in during
+    assert working in during
+    assert tables_in(tmp_path) == ["openkimi-somebody-elses"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -40,9 +41,9 @@ def cut(text: str) -> list[Chunk]:
     return chunks
 
 
-async def add(retriever: Retriever, text: str) -> str:
-    document = Document.of(text)
-    await retriever.add(document, cut(text), fingerprint="test")
+async def add(retriever: Retriever, text: str, *, fingerprint: str = "test", kept: bool = False) -> str:
+    document = Document.of(text, kept=kept)
+    await retriever.add(document, cut(text), fingerprint=fingerprint)
     return document.id
 
 
@@ -148,6 +149,95 @@ async def test_a_killed_process_leaves_whole_documents_only(tmp_path: Path) -> N
         again = await add(retriever, text_of("book 0", 600))
 
         assert await best(retriever, "subject3", again) == (again, 3)
+
+
+CHURNING = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[1])
+import openkimi_lancedb.evicting
+import test_lancedb_durability as here
+
+openkimi_lancedb.evicting.IN_USE = 0.0
+asyncio.run(here.churn(sys.argv[2], int(sys.argv[3])))
+"""
+
+
+async def churn(path: str, seed: int) -> None:
+    """Add, replace, drop for want of room, search and delete, until killed; says what is to be kept."""
+    source, count = random.Random(seed), 0
+    async with store(Path(path), vector_wait=0, max_size=400_000) as retriever:
+        _say("open")
+        while True:
+            count += 1
+            kept = text_of(f"kept {source.randrange(3)}", 300)
+            await add(retriever, kept, fingerprint=f"{seed}.{count}", kept=True)
+            _say(f"kept {Document.of(kept).id}")
+            ids = [await add(retriever, text_of(f"book {source.randrange(8)}", 300)) for _ in range(2)]
+            await retriever.search(Query(text="subject77", document_ids=tuple(ids)))
+            await retriever.delete(source.choice(ids))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def churning_process(path: Path, seed: int) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        CHURNING,
+        str(Path(__file__).parent),
+        str(path),
+        str(seed),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"open\n"
+    return process
+
+
+async def killed_after(process: asyncio.subprocess.Process, seconds: float) -> set[str]:
+    """Kill a process after some time and return the ids of what it had stored to be kept."""
+    await asyncio.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    said, _ = await process.communicate()
+    return set(re.findall(r"^kept (doc_\w{32})$", said.decode(), re.MULTILINE))
+
+
+async def assert_whole(retriever: Retriever, kept: set[str]) -> None:
+    listed = {info.id: info for info in await retriever.list()}
+    assert kept <= {document_id for document_id, info in listed.items() if info.kept}
+    for document_id, info in listed.items():
+        assert Document.of(await retriever.text(document_id)).id == document_id
+        assert len(await retriever.read(document_id)) == info.chunks == 300
+        assert await best(retriever, "subject77", document_id) == (document_id, 77)
+
+
+async def test_a_kill_at_any_moment_loses_nothing_that_is_kept(tmp_path: Path) -> None:
+    """Killed while it adds, replaces, drops or compacts, a process leaves whole documents and all kept."""
+    source, kept = random.Random(7), set[str]()
+    for seed in range(8):
+        process = await churning_process(tmp_path, seed)
+        kept |= await killed_after(process, source.uniform(0.05, 0.7))
+
+        async with store(tmp_path) as retriever:
+            await assert_whole(retriever, kept)
+    assert kept
+
+
+async def test_two_processes_work_on_the_same_documents(tmp_path: Path) -> None:
+    """Two processes that add, replace, drop and delete the same documents at once keep the store whole."""
+    processes = await asyncio.gather(*(churning_process(tmp_path, seed) for seed in (1, 2)))
+    await asyncio.sleep(4)
+    alive = [process.returncode is None for process in processes]
+    kept = set.union(*await asyncio.gather(*(killed_after(process, 0) for process in processes)))
+
+    async with store(tmp_path) as retriever:
+        await assert_whole(retriever, kept)
+    assert alive == [True, True]
+    assert kept
 
 
 async def test_vectors_are_gone_on_with_after_a_kill(tmp_path: Path) -> None:

@@ -159,6 +159,23 @@ async def test_query_overtakes_a_big_batch(worker: Worker) -> None:
     assert (await documents).shape == (LARGEST_BATCH * 20, 512)
 
 
+async def test_a_few_documents_overtake_many(worker: Worker) -> None:
+    """What a search needs at once does not take turns with what is made in the background."""
+    encoder = GatedEncoder()
+    embedder = UseEmbedder(encoder, worker, version="1")
+    many = asyncio.create_task(embedder.embed(["many"] * (LARGEST_BATCH * 20)))
+    await encoder.wait_started()
+    few = asyncio.create_task(embedder.embed(["few"] * 12))
+    await asyncio.sleep(0)
+    encoder.open()
+
+    await few
+
+    assert not many.done()
+    assert [batch[0] for batch in encoder.seen].index("few") <= 2
+    await many
+
+
 async def test_two_big_batches_take_turns(worker: Worker) -> None:
     """A second large call does not wait until the first is through."""
     encoder = GatedEncoder()
