@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import PurePath
 
@@ -9,8 +10,10 @@ import msgspec
 
 from openkimi.errors import UnsupportedFile
 
-_PDF_HEAD = 1024
-_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_HEAD = 1024
+_PDF, _ZIP, _OLE, _RTF = b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"{\\rtf"
+_TEXTUAL = re.compile(r"text/|application/.*(?:json|xml|ya?ml|toml|csv|javascript|x-tex|sql)$")
+"""Types of what is text, whatever it says."""
 _BINARY = "application/octet-stream"
 
 
@@ -62,11 +65,11 @@ def format_of(data: bytes, *, name: str | None = None, media_type: str | None = 
     Raises:
         UnsupportedFile: it is of a format that is not read here.
     """
-    if b"%PDF-" in data[:_PDF_HEAD]:
+    if data[:_HEAD].lstrip().startswith(_PDF):
         return PDF
-    if data.startswith(_OLE):
+    if data.startswith((_OLE, _RTF)):
         raise UnsupportedFile(
-            "an old or encrypted Office file is not read here: save it as .docx without a password"
+            "an RTF, old or encrypted Office file is not read here: save it as .docx without a password"
         )
     suffix = PurePath(name).suffix.lower() if name else ""
     by_type = _find(lambda known: media_type in known.media_types)
@@ -74,7 +77,7 @@ def format_of(data: bytes, *, name: str | None = None, media_type: str | None = 
     if data.startswith(_ZIP):
         is_word = b"word/" in data or DOCX in (by_type, by_name)
         return _known(DOCX if is_word else None, suffix, media_type)
-    if media_type not in (None, _BINARY) and not media_type.startswith("text/"):
+    if media_type not in (None, _BINARY) and not _TEXTUAL.match(media_type):
         return _known(by_type, suffix, media_type)
     # Senders call every text text/plain, and a name says more.
     found = (by_name or by_type) if by_type in (TEXT, None) else by_type

@@ -171,13 +171,20 @@ async def test_what_cannot_be_read_is_told(data: bytes, options: dict[str, str],
         (b"\0\1\2", {}, "this type is not read"),
         (b"PK\x03\x04xl/workbook.xml", {"name": "a.xlsx"}, "'.xlsx' is not read"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99), {"name": "a.doc"}, "save it as .docx"),
-        (b"{}", {"media_type": "application/json"}, "'application/json' is not read"),
+        (b"{\\rtf1 Hello}", {"name": "a.rtf"}, "save it as .docx"),
+        (b"GIF", {"media_type": "image/gif"}, "'image/gif' is not read"),
     ],
 )
 async def test_other_formats_are_refused_by_name(data: bytes, options: dict[str, str], message: str) -> None:
     """What is no document, or one of a format without a converter, is refused with what is read instead."""
     with pytest.raises(UnsupportedFile, match=message):
         await text_of(data, **options)
+
+
+@pytest.mark.parametrize("kind", ["text/csv", "application/json", "application/atom+xml", "application/yaml"])
+async def test_what_is_text_under_another_type_is_read(kind: str) -> None:
+    """Tables, data and programs are stored as the texts that they are, also one that tells of %PDF-1.7."""
+    assert await text_of(b"a,b: %PDF-1.7", media_type=kind) == "a,b: %PDF-1.7"
 
 
 async def test_a_missing_extra_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
