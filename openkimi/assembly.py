@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -33,21 +33,13 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
     Raises:
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
-    components = Components()
-
-    async def use(chosen: Chosen[Any], embedder: Any = None) -> Any:
-        held = components.use(chosen.role, chosen.provider, chosen.options, embedder)
-        return await stack.enter_async_context(held)
-
+    use = _opening(stack)
     backend = await use(config.backend)
     embedder = await use(config.embedder)
-    processor = await use(config.processor, embedder)
-    retriever = await use(config.retriever, embedder)
+    memory = await _memory(config, use, embedder, stack)
     sampler = await use(config.sampler, embedder)
     synthesizer = await use(config.synthesizer, embedder)
     window = min(backend.context_window, config.llm.context_length or backend.context_window)
-    memory = Memory(processor, retriever)
-    stack.push_async_callback(memory.close)
     preparation = Preparation(backend=backend, memory=memory, sampler=sampler, rag=config.rag, window=window)
     pipeline = Pipeline(
         backend=backend,
@@ -64,6 +56,36 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
         admission=Admission(_most_at_once(backend, config.server.max_queue)),
         window=window,
     )
+
+
+async def open_memory(config: Config, stack: AsyncExitStack) -> Memory:
+    """Open the document memory that the config chose and no model, to be closed by the stack.
+
+    Raises:
+        Exception: whatever opening a component raised; those opened before are closed by the stack.
+    """
+    use = _opening(stack)
+    return await _memory(config, use, await use(config.embedder), stack)
+
+
+class _Use(Protocol):
+    async def __call__(self, chosen: Chosen[Any], embedder: Embedder | None = None) -> Any: ...
+
+
+def _opening(stack: AsyncExitStack) -> _Use:
+    components = Components()
+
+    async def use(chosen: Chosen[Any], embedder: Embedder | None = None) -> Any:
+        held = components.use(chosen.role, chosen.provider, chosen.options, embedder)
+        return await stack.enter_async_context(held)
+
+    return use
+
+
+async def _memory(config: Config, use: _Use, embedder: Embedder, stack: AsyncExitStack) -> Memory:
+    memory = Memory(await use(config.processor, embedder), await use(config.retriever, embedder))
+    stack.push_async_callback(memory.close)
+    return memory
 
 
 def _most_at_once(backend: Backend, max_queue: int | None) -> int | None:

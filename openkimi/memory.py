@@ -13,6 +13,7 @@ import structlog
 
 from openkimi.contracts import Processor, Retriever
 from openkimi.documents import Chunk, Document, DocumentInfo, Hit, Query
+from openkimi.errors import DocumentNotFound
 from openkimi.progress import Progress, Report, ignore, logging, reporting
 from openkimi.refreshing import Refreshing
 
@@ -55,9 +56,25 @@ class Memory:
         """Let every tenant search a document of this one."""
         self._owners[document_id] = tenant
 
+    def is_shared(self, document_id: str, tenant: str) -> bool:
+        """Tell whether it is a document of this tenant that every other one may search."""
+        return self._owners.get(document_id) == tenant
+
     async def get(self, document_id: str, tenant: str) -> DocumentInfo | None:
         """Tell what is known of a document that the tenant may search, None when there is none."""
         return await self.retriever.get(document_id, tenant=self._owner(document_id, tenant))
+
+    async def own(self, document_id: str, tenant: str) -> DocumentInfo | None:
+        """Tell what is known of a document as the tenant calls it: its own before one that all share."""
+        return await self.retriever.get(document_id, tenant=tenant) or await self.get(document_id, tenant)
+
+    async def text(self, document_id: str, tenant: str) -> str:
+        """Return the text of a document that the tenant may search.
+
+        Raises:
+            DocumentNotFound: there is none.
+        """
+        return await self.retriever.text(document_id, tenant=self._owner(document_id, tenant))
 
     async def list(self, tenant: str) -> Sequence[DocumentInfo]:
         """List the documents that the tenant may search, oldest first."""
@@ -108,11 +125,17 @@ class Memory:
         return await self.retriever.read(document_id, tenant=self._owner(document_id, tenant))
 
     async def densest(self, document_id: str, tenant: str) -> Sequence[Chunk]:
-        """Return a document's densest chunks, the densest first; always the same for the same document."""
+        """Return a document's densest chunks, the densest first; always the same for the same document.
+
+        One that was deleted while a request uses it has none.
+        """
         tenant = self._owner(document_id, tenant)
         key = (tenant, document_id)
         if key not in self._densest:
-            self._note_densest(key, await self.retriever.read(document_id, tenant=tenant))
+            try:
+                self._note_densest(key, await self.retriever.read(document_id, tenant=tenant))
+            except DocumentNotFound:
+                return ()
         self._densest.move_to_end(key)
         return self._densest[key]
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from openkimi.documents import DocumentInfo, DocumentState
 from openkimi.messages import FinishReason, Role
 from openkimi.modes import Mode
 from openkimi.receipt import Receipt
@@ -351,35 +350,6 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 
     object: Literal["list"] = "list"
     data: list[Model]
-
-
-class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A document in the memory; ``created`` in seconds since the epoch."""
-
-    id: str
-    object: Literal["document"] = "document"
-    state: DocumentState
-    characters: int
-    chunks: int
-    created: int
-
-    @classmethod
-    def of(cls, info: DocumentInfo) -> StoredDocument:
-        """Convert what the memory knows of a document."""
-        return cls(
-            id=info.id,
-            state=info.state,
-            characters=info.characters,
-            chunks=info.chunks,
-            created=int(info.created),
-        )
-
-
-class DocumentList(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored documents."""
-
-    object: Literal["list"] = "list"
-    data: list[StoredDocument]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ from openkimi.api import schemas as wire
 from openkimi.api.app import create_app
 from openkimi.api.completions_schemas import Completion, CompletionLogprobs, CompletionRequest
 from openkimi.api.convert import ask_of
+from openkimi.api.documents_schemas import DeletedDocument, DocumentList, StoredDocument, UploadRequest
 from openkimi.api.embeddings_schemas import EmbeddingList, EmbeddingRequest
 from openkimi.api.explain_schemas import ExplainedPath, ExplanationObject
 from openkimi.api.responses_request import ResponsesRequest
@@ -230,7 +231,7 @@ def _check_answer(value: dict[str, Any], where: str) -> None:
 
 
 LISTS: dict[str, type[msgspec.Struct]] = {
-    "document": wire.DocumentList,
+    "document": DocumentList,
     "model": wire.ModelList,
     "embedding": EmbeddingList,
     "token_count": TokenCountList,
@@ -245,6 +246,8 @@ def _kind_of(value: dict[str, Any]) -> type[msgspec.Struct]:
         return Completion
     if value.get("object") == "openkimi.explanation":
         return ExplanationObject
+    if value.get("object") in {"document", "document.deleted"}:
+        return StoredDocument if value["object"] == "document" else DeletedDocument
     marks = {"choices": wire.ChatCompletion, "error": wire.ErrorBody, "compressed": Receipt}
     return next(kind for mark, kind in marks.items() if mark in value)
 
@@ -418,7 +421,8 @@ def test_every_route_is_described(held: Any) -> None:
         (ExplanationObject, "`POST /v1/openkimi/explain`"),
         (ExplainedPath, "`POST /v1/openkimi/explain`"),
         (BudgetTrace, "`POST /v1/openkimi/explain`"),
-        (wire.StoredDocument, "`GET /v1/documents`"),
+        (UploadRequest, "`POST /v1/documents`"),
+        (StoredDocument, "`GET /v1/documents`"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
