@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -13,22 +14,23 @@ _OPENING_BONUS = 0.5
 _DENSE_ENOUGH = 0.6
 """Tables and listings are denser than that, and say less."""
 _PROSE_WEIGHT = 4
+_NO_PROSE = re.compile(r"[^\w ]+|[\d_]+")
 _SHINGLE = 12
 _ALIKE = 0.5
 
 
-def cover(chunks: Sequence[Chunk], places: int) -> list[Chunk]:
-    """Choose a chunk of each of ``places`` equal stretches of a document, as far as they are not alike.
+def cover(chunks: Sequence[Chunk], *rounds: int) -> list[Chunk]:
+    """Choose a chunk of each of so many equal stretches of a document, as far as they are not alike.
 
-    The order is such that the first few, however many, are spread over the whole.
+    The order is such that the first few, however many, are spread over the whole. Further rounds choose of
+    finer stretches what was not chosen before.
     """
-    stretches = _stretches(chunks, places)
     openings = _openings(chunks)
+    worth = {chunk.ordinal: _worth(chunk, opens=chunk.ordinal in openings) for chunk in chunks}
     chosen: list[Chunk] = []
     known: list[set[str]] = []
-    for at in _spread(len(stretches)):
-        best = sorted(stretches[at], key=lambda chunk: -_worth(chunk, opens=chunk.ordinal in openings))
-        for chunk in best:
+    for stretch in (stretch for places in rounds for stretch in _spread(_stretches(chunks, places))):
+        for chunk in sorted(stretch, key=lambda chunk: -worth[chunk.ordinal]):
             shingles = _shingles(chunk.text)
             if all(len(shingles & other) <= _ALIKE * min(len(shingles), len(other)) for other in known):
                 chosen.append(chunk)
@@ -74,11 +76,12 @@ def _openings(chunks: Sequence[Chunk]) -> set[int]:
     return openings
 
 
-def _spread(count: int) -> list[int]:
-    """Order the numbers below ``count`` as the van der Corput sequence does: each next one in a gap."""
+def _spread(stretches: Sequence[list[Chunk]]) -> list[list[Chunk]]:
+    """Order stretches as the van der Corput sequence does: each next one in a gap."""
+    count = len(stretches)
     bits = max(1, (count - 1).bit_length())
     reversed_bits = (int(f"{at:0{bits}b}"[::-1], 2) for at in range(1 << bits))
-    return [at for at in reversed_bits if at < count]
+    return [stretches[at] for at in reversed_bits if at < count]
 
 
 def _worth(chunk: Chunk, *, opens: bool) -> float:
@@ -86,7 +89,7 @@ def _worth(chunk: Chunk, *, opens: bool) -> float:
 
     The higher a section stands, the more its beginning says about what follows.
     """
-    prose = sum(letter.isalpha() or letter == " " for letter in chunk.text) / max(1, len(chunk.text))
+    prose = len(_NO_PROSE.sub("", chunk.text)) / max(1, len(chunk.text))
     bonus = _OPENING_BONUS / max(1, len(chunk.headings)) if opens else 0.0
     return (min(chunk.density, _DENSE_ENOUGH) + bonus) * prose**_PROSE_WEIGHT
 

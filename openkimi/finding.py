@@ -139,9 +139,7 @@ class Finder:
             ranked = list[tuple[float, Hit]]()
             for id_, chunks in read.items():
                 own = max(1, round(places * len(chunks) / len(everything)))
-                chosen = [
-                    excerpt(chunk, most) for chunk in (*cover(chunks, own), *cover(chunks, _MORE * own))
-                ]
+                chosen = [excerpt(chunk, most) for chunk in cover(chunks, own, _MORE * own)]
                 ranked += [
                     ((rank + 1) / own, Hit(document_id=id_, chunk=chunk, score=0.0))
                     for rank, chunk in enumerate(chosen)
