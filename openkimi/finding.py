@@ -24,6 +24,8 @@ _RELEVANT_SIMILARITY = 0.32
 _UNRELATED_SIMILARITY = 0.24
 _FEWEST_HITS = 64
 _RRF_K = 10
+_FULL_SHARE = 0.99
+_RARE = 0.05
 _SHORT_PASSAGE_TOKENS = 40
 _SHORTEST_EXCERPT_TOKENS = 30
 _FEWEST_PLACES = 24
@@ -69,7 +71,7 @@ class Finder:
             found = take_turns([found, *sides])
         if intent.kind == "enumeration":
             mode = "enumeration"
-            found = _unique([*await self._mentions(turn, turn.scope, intent.subject), *found])
+            found = await self._mentions(turn, intent.subject, found, asked_for)
         return await self._wanted(turn, found, asked_for, mode)
 
     def asked_for(self, turn: Turn, ask: Ask) -> tuple[str, ...]:
@@ -92,14 +94,25 @@ class Finder:
             similarity_threshold=self._rag.similarity_threshold,
         )
 
-    async def _mentions(self, turn: Turn, document_ids: Sequence[str], subject: str) -> list[Hit]:
-        """Find every passage that mentions a subject, cut down to the sentences that do."""
-        found = list[tuple[float, Hit]]()
-        for id_ in document_ids:
+    async def _mentions(
+        self, turn: Turn, subject: str, found: Sequence[Hit], asked_for: Sequence[str]
+    ) -> list[Hit]:
+        """Put every mention of a subject before what was found, and after it what has most of the subject.
+
+        A subject that is all over the text is no name but a word like others: both then take turns.
+        """
+        mentioned, total = list[tuple[float, Hit]](), 0
+        for id_ in turn.scope:
             chunks = await self._memory.chunks(id_, turn.tenant)
+            total += len(chunks)
             for share, chunk in await asyncio.to_thread(mentions, chunks, subject):
-                found.append((share, Hit(document_id=id_, chunk=chunk, score=round(share, 4))))
-        return [hit for _, hit in sorted(found, key=lambda pair: -pair[0])]
+                hit = Hit(document_id=id_, chunk=chunk, score=round(share, 4))
+                mentioned.append((share, hit))
+        mentioned.sort(key=lambda pair: -pair[0])
+        full = [hit for share, hit in mentioned if share > _FULL_SHARE]
+        most = [hit for share, hit in mentioned if share <= _FULL_SHARE and hit.document_id in asked_for]
+        first = [*full, *found] if len(full) <= _RARE * total else take_turns([found, full])
+        return _unique([*first, *most])
 
     async def _wanted(
         self, turn: Turn, found: Sequence[Hit], asked_for: Sequence[str], mode: UsedMode
