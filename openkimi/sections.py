@@ -50,6 +50,10 @@ class RagSection(Section, frozen=True, kw_only=True):
         Annotated[float, msgspec.Meta(ge=-1, le=1)] | None,
         msgspec.Meta(description="Least cosine of a passage that shares no word with the question."),
     ] = None
+    exhaustive_max_calls: Annotated[
+        int,
+        msgspec.Meta(ge=1, description="Most answers of the model for one request in the mode exhaustive."),
+    ] = 256
 
 
 class MprSection(Section, frozen=True, kw_only=True):
