@@ -183,7 +183,9 @@ async def _folded_before(turn: Turn, keep_from: int) -> Turn:
     memory = Cut(message=Message(role="system"), documents=(document.id, *kept))
     cuts = (*instructions, memory, *question, *turn.cuts[keep_from:])
     documents = {known.id: known for known in (*turn.documents, document)}
-    return _with(turn, cuts, documents.values(), turn.places)
+    folded = _with(turn, cuts, documents.values(), turn.places)
+    # What a question follows up on may be in the transcript now.
+    return msgspec.structs.replace(folded, question=turn.question, last=turn.last, searches=turn.searches)
 
 
 def _line(cut: Cut) -> str:
