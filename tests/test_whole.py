@@ -293,3 +293,18 @@ async def test_a_question_in_chinese_is_read_in_chinese(held: Any, speech: str) 
 
     assert prompts_of(plugin)[0].startswith("一篇长文的第 1 部分")
     assert "没有发现与问题有关的内容" in plugin.backend.requests[-1].messages[0].text
+
+
+async def test_a_stored_document_is_read_without_being_sent(held: Any, speech: str) -> None:
+    """A request that names a document has all of it read, and nothing of others."""
+    plugin = held(context_length=8192)
+    other = "Zanzibar is an island.\n\n" * 200
+    asked = GenerateRequest(messages=(Message(role="user", content="What is promised?"),))
+
+    async with engine_of(plugin) as engine:
+        document = await engine.ingest(speech)
+        await engine.ingest(other)
+        done = await outcome(engine, Ask(request=asked, mode="exhaustive", documents=(document,)))
+
+    assert {passage.document for passage in done.receipts[-1].passages} == {document}
+    assert not any("Zanzibar" in prompt for prompt in prompts_of(plugin))
