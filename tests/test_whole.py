@@ -195,7 +195,16 @@ def test_nothing_is_recognised(note: str) -> None:
     assert says_nothing(note)
 
 
-@pytest.mark.parametrize("note", ["No. 7 was sold in 1946.", "Nothing but 3 ships remained.", "无锡在江苏。"])
+@pytest.mark.parametrize(
+    "note",
+    [
+        "No. 7 was sold in 1946.",
+        "Nothing but 3 ships remained.",
+        "The text does not name him, but says that he was the treasurer.",
+        "No relevant law was changed, which left the limit at 300 billion.",
+        "无锡在江苏。",
+    ],
+)
 def test_something_is_not_taken_for_nothing(note: str) -> None:
     """A fact may begin with the same word."""
     assert not says_nothing(note)
