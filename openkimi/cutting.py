@@ -185,7 +185,10 @@ async def _folded_before(turn: Turn, keep_from: int) -> Turn:
     memory = Cut(message=Message(role="system"), documents=(document.id, *kept))
     cuts = (*instructions, memory, *question, *turn.cuts[keep_from:])
     documents = {known.id: known for known in (*turn.documents, document)}
-    return _with(turn, cuts, documents.values(), [*turn.places, *_places(turn, document, old, lines)])
+    places = [*turn.places, *_places(turn, document, old, lines)]
+    folded = _with(turn, cuts, documents.values(), places)
+    # What a question follows up on may be in the transcript now.
+    return msgspec.structs.replace(folded, question=turn.question, last=turn.last, searches=turn.searches)
 
 
 def _places(turn: Turn, document: Document, old: Sequence[Cut], lines: Sequence[str]) -> Iterator[Place]:

@@ -15,7 +15,7 @@ from openkimi.gathering import Choice
 from openkimi.generation import generate
 from openkimi.messages import GenerateRequest, Usage
 from openkimi.packing import Packed
-from openkimi.progress import Progress, Report, logging
+from openkimi.progress import Progress, logging
 from openkimi.reading import NOTE_MARGIN, Reading
 from openkimi.receipt import Receipt
 from openkimi.wording import says_nothing
@@ -49,36 +49,19 @@ class Reader:
         Raises:
             BackendError: the model failed.
         """
-        parts = len(reading.parts)
-        log.info("reading", parts=parts, calls=reading.calls, tokens=reading.tokens)
-        record = logging()
-        spent, left, noted = Usage(), reading.tokens, dict[int, str]()
-        yield Progress(stage="reading", done=0, total=parts, calls=reading.calls, tokens=left)
-        requests = [reading.to_read(at) for at in range(parts)]
-        async with aclosing(self._each(requests)) as answers:
-            done = 0
-            async for at, answer in answers:
-                done, spent, left = done + 1, spent + answer.usage, left - answer.usage.prompt_tokens
-                if not says_nothing(answer.text):
-                    noted[at] = answer.text.strip()
-                progress = Progress(
-                    stage="reading",
-                    done=done,
-                    total=parts,
-                    calls=reading.calls,
-                    tokens=max(0, left) if done < parts else 0,
-                    spent=answer.usage,
-                )
+        log.info("reading", parts=len(reading.parts), calls=reading.calls, tokens=reading.tokens)
+        record, spent, noted = logging(), Usage(), dict[int, str]()
+        async with aclosing(self._noted(reading, noted)) as steps:
+            async for progress in steps:
+                spent += progress.spent or Usage()
                 record(progress)
                 yield progress
         notes = [f"[{at + 1}] {noted[at]}" for at in sorted(noted)]
-        async with aclosing(self._condensed(reading, notes, record)) as steps:
-            async for step in steps:
-                if isinstance(step, Progress):
-                    spent += step.spent or Usage()
-                    yield step
-                else:
-                    notes = step
+        async with aclosing(self._condensed(reading, notes)) as steps:
+            async for progress in steps:
+                spent += progress.spent or Usage()
+                record(progress)
+                yield progress
         packed = await self._packed(reading, notes)
         hits = [reading.parts[at].hit for at in sorted(noted)]
         receipt = reading.receipt(
@@ -87,28 +70,34 @@ class Reader:
         passages = tuple(hit for at in sorted(noted) for hit in reading.parts[at].passages)
         yield Read(packed=packed, passages=passages, receipt=receipt, spent=spent)
 
-    async def _condensed(
-        self, reading: Reading, notes: list[str], record: Report
-    ) -> AsyncGenerator[Progress | list[str], None]:
-        """Condense notes in rounds until they fit into the last prompt."""
+    async def _noted(self, reading: Reading, noted: dict[int, str]) -> AsyncGenerator[Progress, None]:
+        """Read each part, and gather what is noted by the number of the part."""
+        progress = Progress(
+            stage="reading", done=0, total=len(reading.parts), calls=reading.calls, tokens=reading.tokens
+        )
+        yield progress
+        left = reading.tokens
+        async with aclosing(self._each([reading.to_read(at) for at in range(progress.total)])) as answers:
+            async for at, answer in answers:
+                if not says_nothing(answer.text):
+                    noted[at] = answer.text.strip()
+                done = progress.done + 1
+                left = max(0, left - answer.usage.prompt_tokens) if done < progress.total else 0
+                progress = msgspec.structs.replace(progress, done=done, tokens=left, spent=answer.usage)
+                yield progress
+
+    async def _condensed(self, reading: Reading, notes: list[str]) -> AsyncGenerator[Progress, None]:
+        """Condense notes in rounds, in their place, until they fit into the last prompt."""
         while len(notes) > 1 and sum(sizes := await self._sizes(notes)) > reading.final:
             groups = _groups(notes, sizes, reading.room)
-            fewer = [""] * len(groups)
+            notes[:] = [""] * len(groups)
+            progress = Progress(stage="condensing", done=0, total=len(groups), calls=reading.calls)
             async with aclosing(self._each([reading.to_condense(group) for group in groups])) as answers:
-                done = 0
                 async for at, answer in answers:
-                    done, fewer[at] = done + 1, answer.text.strip()
-                    progress = Progress(
-                        stage="condensing",
-                        done=done,
-                        total=len(groups),
-                        calls=reading.calls,
-                        spent=answer.usage,
-                    )
-                    record(progress)
+                    notes[at] = answer.text.strip()
+                    progress = msgspec.structs.replace(progress, done=progress.done + 1, spent=answer.usage)
                     yield progress
-            notes = [note for note in fewer if note]
-        yield notes
+            notes[:] = filter(None, notes)
 
     async def _each(self, requests: Sequence[GenerateRequest]) -> AsyncGenerator[tuple[int, Choice], None]:
         """Answer requests, a few at once, and yield each answer with its number as it comes."""

@@ -8,9 +8,11 @@ import msgspec
 
 _CJK = re.compile("[\u3400-\u9fff]")
 _NOTHING = re.compile(
+    r"(?!.*\b(?:but|however|except|which|although)\b)(?!.*(?:但|不过|而))"
     r"\W*(?:notes?\W+)?(?:nothing|none|n/?a|no|not (?:relevant|mentioned)"
-    r"|(?:there is )?nothing (?:relevant|helpful|helps|in|here)[^.]*|no (?:relevant|helpful|useful)[^.]*"
-    r"|(?:this|the) (?:part|text|excerpt) (?:does not|doesn't|contains no)[^.]*"
+    r"|(?:there is )?nothing (?:relevant|helpful|helps|in|here)[^.]{0,80}"
+    r"|no (?:relevant|helpful|useful)[^.]{0,80}"
+    r"|(?:this|the) (?:part|text|excerpt) (?:does not|doesn't|contains no)[^.]{0,99}"
     r"|无|没有|无相关(?:内容|信息)?|没有(?:任何)?(?:相关|有关|帮助)[^。]{0,12}"
     r"|[这本该]一?部分中?[没无未][^。]{0,30})\W*",
     re.IGNORECASE,

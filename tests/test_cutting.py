@@ -106,6 +106,7 @@ async def test_old_turns_of_a_long_conversation_become_a_document() -> None:
     assert messages[0].text == "Be brief."
     assert messages[-1].text == "And of ship 7?"
     assert "assistant: Ship 7 is called Number 7." in turn.documents[0].text
+    assert turn.searches[0] == "What is the name of ship 99?\nAnd of ship 7?"
     assert sum(len(message.text) for message in messages) <= 1000
 
 

@@ -200,7 +200,16 @@ def test_nothing_is_recognised(note: str) -> None:
     assert says_nothing(note)
 
 
-@pytest.mark.parametrize("note", ["No. 7 was sold in 1946.", "Nothing but 3 ships remained.", "无锡在江苏。"])
+@pytest.mark.parametrize(
+    "note",
+    [
+        "No. 7 was sold in 1946.",
+        "Nothing but 3 ships remained.",
+        "The text does not name him, but says that he was the treasurer.",
+        "No relevant law was changed, which left the limit at 300 billion.",
+        "无锡在江苏。",
+    ],
+)
 def test_something_is_not_taken_for_nothing(note: str) -> None:
     """A fact may begin with the same word."""
     assert not says_nothing(note)
@@ -317,3 +326,18 @@ async def test_an_answer_from_notes_is_cited_from_the_text(held: Any) -> None:
     [citation] = receipt.citations
     text = ask.request.messages[citation.message].text
     assert text[citation.start : citation.end] == citation.quote == fact
+
+
+async def test_a_stored_document_is_read_without_being_sent(held: Any, speech: str) -> None:
+    """A request that names a document has all of it read, and nothing of others."""
+    plugin = held(context_length=8192)
+    other = "Zanzibar is an island.\n\n" * 200
+    asked = GenerateRequest(messages=(Message(role="user", content="What is promised?"),))
+
+    async with engine_of(plugin) as engine:
+        document = await engine.ingest(speech)
+        await engine.ingest(other)
+        done = await outcome(engine, Ask(request=asked, mode="exhaustive", documents=(document,)))
+
+    assert {passage.document for passage in done.receipts[-1].passages} == {document}
+    assert not any("Zanzibar" in prompt for prompt in prompts_of(plugin))
