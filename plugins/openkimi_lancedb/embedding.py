@@ -15,8 +15,8 @@ from openkimi_lancedb.parts import PARTS, split_rows
 
 log = structlog.get_logger()
 
-_AT_ONCE = 8
-_PATIENCE = 0.15
+_AT_ONCE = 12
+_PATIENCE = 0.25
 _REMEMBERED = 4096
 
 
