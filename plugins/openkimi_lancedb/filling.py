@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -98,20 +99,26 @@ class Filling:
         """Make the vectors of whole passages first: with them the document can be searched by its meaning."""
         name = vector_table(entry.slot, self._embedding.fingerprint)
         table = await VectorTable.create(self._tables.database, name, self._embedding.dimensions)
-        wholes, sentences = await table.present()
-        await self._fill_parts(table, [each for each in chunks if each.ordinal not in wholes], _whole, 0)
-        rest = [each for each in chunks if each.ordinal not in sentences]
-        await self._fill_parts(table, rest, _sentences, 1)
+        await self._fill_parts(table, chunks, _whole, 0)
+        await self._fill_parts(table, chunks, _sentences, 1)
         await table.compact()
 
     async def _fill_parts(
         self, table: VectorTable, chunks: Sequence[Chunk], parts: Callable[[Chunk], Sequence[str]], first: int
     ) -> None:
-        """Embed these parts of each chunk, once for equal chunks, and write them from number ``first`` on."""
+        """Embed these parts of each chunk, once for equal chunks, and write them from number ``first`` on.
+
+        Other processes may be at the same table: slices come in an order of chance, and each is left out as
+        far as it is there by then.
+        """
         count = Counter(chunk.key for chunk in chunks)
         known = {} if first else self._embedding.remembered(chunks)
-        for at in range(0, len(chunks), _WRITTEN_AT_ONCE):
-            some = chunks[at : at + _WRITTEN_AT_ONCE]
+        present = await table.present(first)
+        missing = [chunk for chunk in chunks if chunk.ordinal not in present]
+        slices = [missing[at : at + _WRITTEN_AT_ONCE] for at in range(0, len(missing), _WRITTEN_AT_ONCE)]
+        for part in random.sample(slices, len(slices)):
+            present = await table.present(first)
+            some = [chunk for chunk in part if chunk.ordinal not in present]
             new = list({chunk.key: chunk for chunk in some if chunk.key not in known}.values())
             for start in range(0, len(new), _BATCH):
                 batch = new[start : start + _BATCH]
