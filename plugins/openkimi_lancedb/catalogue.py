@@ -13,7 +13,7 @@ import msgspec
 
 from openkimi import Chunk, DocumentInfo
 from openkimi_lancedb.failures import LANCE_ERRORS, storage_errors
-from openkimi_lancedb.naming import owner_key
+from openkimi_lancedb.naming import age_of, owner_key
 from openkimi_lancedb.terms import TERMS
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Catalogue:
     def _usable(self, rows: Sequence[Entry]) -> Entry | None:
         """Pick the newest row."""
         usable = [row for row in rows if row.layout in READABLE and row.slot not in self._disowned]
-        return max(usable, key=_age, default=None)
+        return max(usable, key=lambda row: -age_of(row.slot), default=None)
 
     async def _update(self, slots: Sequence[str], **values: object) -> None:
         with storage_errors("cannot write the catalogue"):

@@ -79,7 +79,7 @@ class Storing:
                     digest=digest,
                     characters=len(document.text),
                     chunks=len(chunks),
-                    created=time.time(),
+                    created=known.created if known else time.time(),
                     name=document.name or (entry.name if entry else None),
                     kept=document.kept or (entry is not None and entry.kept),
                 )

@@ -69,6 +69,7 @@ async def test_documents_with_other_terms_are_found_and_made_anew(tmp_path: Path
     """A change of the rules for terms shows in ``outdated``; adding again makes new terms, vectors stay."""
     async with store(tmp_path) as retriever:
         document_id = await add(retriever, name="book.txt", kept=True)
+        created = [each.created for each in await retriever.list()]
     await change_catalogue(tmp_path, terms="terms-0")
     embedder = HashingEmbedder()
 
@@ -77,7 +78,9 @@ async def test_documents_with_other_terms_are_found_and_made_anew(tmp_path: Path
         outdated = await retriever.outdated("t")
         await add(retriever)
         info = await retriever.get(document_id)
+        again = [each.created for each in await retriever.list()]
 
+        assert again == created
         assert before == "Paragraph 7 speaks of subject7."
         assert outdated == [("anonymous", document_id)]
         assert not await retriever.outdated("t")
