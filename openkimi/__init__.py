@@ -21,7 +21,16 @@ from openkimi.contracts import (
     Synthesizer,
     Vectors,
 )
-from openkimi.documents import ANONYMOUS, Chunk, Document, DocumentInfo, DocumentState, Hit, Query
+from openkimi.documents import (
+    ANONYMOUS,
+    Chunk,
+    Document,
+    DocumentInfo,
+    DocumentState,
+    Hit,
+    Query,
+    Sentence,
+)
 from openkimi.engine import KimiEngine
 from openkimi.errors import (
     BackendError,
@@ -101,6 +110,7 @@ __all__ = [
     "ResponseFormat",
     "Retriever",
     "Secret",
+    "Sentence",
     "StopFilter",
     "StorageError",
     "StorageFull",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -63,11 +63,21 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32]
 
 
+class Sentence(NamedTuple):
+    """A part of a chunk: ``text[start:end]``, and the share of the chunk's relevance that stands in it."""
+
+    start: int
+    end: int
+    weight: float
+
+
 class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A chunk that a search found.
 
     ``score`` orders the hits of one search, higher is better, and means nothing across searches.
     ``lexical`` is the BM25 score and ``similarity`` the cosine, each where that side was searched.
+    ``sentences`` cover the chunk's text in order without gaps and their weights sum to 1, so that a prompt
+    can take those that matter; empty where the retriever does not tell, then the chunk is taken whole.
     """
 
     document_id: str
@@ -75,6 +85,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     score: float
     lexical: float | None = None
     similarity: float | None = None
+    sentences: tuple[Sentence, ...] = ()
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

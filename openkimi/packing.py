@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -9,16 +10,20 @@ import msgspec
 from openkimi.budget import Budget
 from openkimi.contracts import Backend
 from openkimi.documents import Hit
+from openkimi.excerpts import Sized, choose, sentences_of
 from openkimi.messages import GenerateRequest
 from openkimi.turn import Turn
 
 _GAP = "\n…\n"
 _INTRODUCTION = "Excerpts from a longer text:\n"
-_BATCH = 16
 _MIN_PASSAGE = 12
-_MISSES = 8
+_CONSIDERED = 24
+"""Characters of ranked passages, for each token of room, among which sentences are chosen."""
 _SLACK = 16
 """Tokens by which the sum of the passages may exceed the budget, since gaps and headings often fall away."""
+
+Bounds = dict[tuple[str, int], tuple[int, int]]
+"""Where passages stand in their documents, by the document's id and the passage's ordinal."""
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,27 +50,30 @@ async def pack(
     prompt's beginning stays the same from question to question. Token counts do not add up where texts
     are joined, so the whole is counted at the end and the least wanted passage goes until it fits.
     """
+    bounds = _bounds((*core, *ranked))
     empty = await backend.count_prompt(turn.skeleton())
     room = min(budget.context, budget.prompt - empty)
-    kept = await _fill(backend, core, min(budget.core, room), top_k)
+    core_room = min(budget.core, room)
+    kept = choose(await _sized(backend, core, core_room), core_room, top_k) if core_room > 0 else []
     left = room - await _size(backend, kept)
     fresh = [hit for hit in ranked if all(not _overlaps(hit, other) for other in kept)]
     most = None if top_k is None else top_k - len(kept)
-    chosen = await _fill(backend, fresh, left + _SLACK, most)
-    packed = await _render(backend, turn, kept, chosen)
+    sized = await _sized(backend, fresh, left)
+    chosen = choose(sized, left + _SLACK, most)
+    packed = await _render(backend, turn, kept, chosen, bounds)
     if _over(packed, budget) > 0:
-        chosen = await _fill(backend, fresh, left, most)
-        packed = await _render(backend, turn, kept, chosen)
+        chosen = choose(sized, left, most)
+        packed = await _render(backend, turn, kept, chosen, bounds)
     if not kept and not chosen and ranked:
         chosen = await _shortened(backend, ranked[0], room)
-        packed = await _render(backend, turn, kept, chosen)
+        packed = await _render(backend, turn, kept, chosen, bounds)
     while (over := _over(packed, budget)) > 0 and (kept or chosen):
         if len(kept) + len(chosen) == 1:
             [last] = kept or chosen
             kept, chosen = [], await _shortened(backend, last, packed.context_tokens - over)
         else:
             kept, chosen = (kept, chosen[:-1]) if chosen else (kept[:-1], chosen)
-        packed = await _render(backend, turn, kept, chosen)
+        packed = await _render(backend, turn, kept, chosen, bounds)
     return packed
 
 
@@ -74,25 +82,31 @@ def _over(packed: Packed, budget: Budget) -> int:
     return max(packed.prompt_tokens - budget.prompt, packed.context_tokens - budget.context)
 
 
-async def _fill(backend: Backend, hits: Sequence[Hit], room: int, most: int | None) -> list[Hit]:
-    """Take hits in their order while they fit; one too large is passed over for smaller ones."""
-    chosen: list[Hit] = []
-    missed = 0
-    for start in range(0, len(hits), _BATCH):
-        batch = hits[start : start + _BATCH]
-        counts = await backend.count_tokens([_passage(hit) + _GAP for hit in batch])
-        for hit, tokens in zip(batch, counts, strict=True):
-            if most is not None and len(chosen) >= most:
-                return chosen
-            if tokens > room:
-                missed += 1
-                continue
-            if all(not _overlaps(hit, other) for other in chosen):
-                chosen.append(hit)
-                room -= tokens
-        if room < _MIN_PASSAGE or missed >= _MISSES:
+async def _sized(backend: Backend, hits: Sequence[Hit], room: int) -> list[Sized]:
+    """Count the sentences of the first hits, of several times as much text as there can be room for."""
+    considered: list[Hit] = []
+    left = room * _CONSIDERED
+    for hit in hits:
+        if left <= 0:
             break
-    return chosen
+        if all(not _overlaps(hit, other) for other in considered):
+            considered.append(hit)
+            left -= len(hit.chunk.text)
+    headings = [_passage(hit)[: -len(hit.chunk.text) or None] for hit in considered]
+    texts = [
+        hit.chunk.text[sentence.start : sentence.end] for hit in considered for sentence in sentences_of(hit)
+    ]
+    counts = iter(await backend.count_tokens([*headings, *texts])) if considered else iter(())
+    sizes = [next(counts) for _ in headings]
+    return [
+        Sized(
+            hit=hit,
+            heading=heading,
+            sentences=sentences_of(hit),
+            tokens=tuple(itertools.islice(counts, len(sentences_of(hit)))),
+        )
+        for hit, heading in zip(considered, sizes, strict=True)
+    ]
 
 
 async def _shortened(backend: Backend, hit: Hit, room: int) -> list[Hit]:
@@ -114,13 +128,15 @@ async def _size(backend: Backend, hits: Sequence[Hit]) -> int:
     return sum(await backend.count_tokens([_passage(hit) + _GAP for hit in hits])) if hits else 0
 
 
-async def _render(backend: Backend, turn: Turn, core: Sequence[Hit], chosen: Sequence[Hit]) -> Packed:
+async def _render(
+    backend: Backend, turn: Turn, core: Sequence[Hit], chosen: Sequence[Hit], bounds: Bounds
+) -> Packed:
     texts: dict[int, str] = {}
     placed: set[str] = set()
     for at, cut in enumerate(turn.cuts):
         here = [document_id for document_id in cut.documents if document_id not in placed]
         placed.update(here)
-        blocks = [block for hits in (core, chosen) if (block := _block(hits, here))]
+        blocks = [block for hits in (core, chosen) if (block := _block(hits, here, bounds))]
         if blocks:
             texts[at] = _INTRODUCTION + _GAP.join(blocks)
     request = turn.with_passages(texts)
@@ -133,17 +149,17 @@ async def _render(backend: Backend, turn: Turn, core: Sequence[Hit], chosen: Seq
     )
 
 
-def _block(hits: Iterable[Hit], documents: Sequence[str]) -> str:
+def _block(hits: Iterable[Hit], documents: Sequence[str], bounds: Bounds) -> str:
     """Join the passages of some documents in their own order, marking what was left out between them."""
     parts: list[str] = []
     for document_id in documents:
         here = [hit for hit in hits if hit.document_id == document_id]
         before: Hit | None = None
         for hit in sorted(here, key=lambda hit: hit.chunk.start):
-            follows = before is not None and before.chunk.ordinal + 1 == hit.chunk.ordinal
             if parts:
+                follows = before is not None and _follows(before, hit, bounds)
                 parts.append("\n" if follows else _GAP)
-            titled = follows and before is not None and before.chunk.headings == hit.chunk.headings
+            titled = before is not None and before.chunk.headings == hit.chunk.headings
             parts.append(hit.chunk.text if titled else _passage(hit))
             before = hit
     return "".join(parts)
@@ -155,6 +171,28 @@ def _passage(hit: Hit) -> str:
     if not chunk.headings or chunk.text.lstrip().startswith(chunk.headings[-1]):
         return chunk.text
     return f"{chunk.headings[-1]}\n{chunk.text}"
+
+
+def _bounds(hits: Iterable[Hit]) -> Bounds:
+    """Tell where each passage began and ended before it was cut down."""
+    bounds: Bounds = {}
+    for hit in hits:
+        start, end = bounds.get(_place(hit), (hit.chunk.start, hit.chunk.end))
+        bounds[_place(hit)] = (min(start, hit.chunk.start), max(end, hit.chunk.end))
+    return bounds
+
+
+def _place(hit: Hit) -> tuple[str, int]:
+    return hit.document_id, hit.chunk.ordinal
+
+
+def _follows(before: Hit, hit: Hit, bounds: Bounds) -> bool:
+    """Tell whether nothing was left out between two passages of a document."""
+    if before.chunk.ordinal + 1 != hit.chunk.ordinal:
+        return False
+    _, end = bounds.get(_place(before), (0, before.chunk.end))
+    start, _ = bounds.get(_place(hit), (hit.chunk.start, 0))
+    return before.chunk.end == end and hit.chunk.start == start
 
 
 def _overlaps(one: Hit, other: Hit) -> bool:

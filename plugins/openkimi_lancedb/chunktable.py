@@ -1,7 +1,4 @@
-"""One stored document: a LanceDB table of its chunks with a full-text index of its own.
-
-A table for each document makes the index's statistics those of this document, whatever else is stored.
-"""
+"""One stored document: a LanceDB table of its chunks, with the terms of each."""
 
 from __future__ import annotations
 
@@ -13,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkimi import Chunk
+from openkimi_lancedb.postings import Hashing, Postings
 from openkimi_lancedb.terms import Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from lancedb import AsyncConnection, AsyncTable
-    from lancedb.index import FTS
 
 _SLICE = 512
 _COLUMNS = ["key", "text", "start", "end", "ordinal", "headings", "density"]
@@ -27,47 +24,27 @@ _COLUMNS = ["key", "text", "start", "end", "ordinal", "headings", "density"]
 class ChunkTable:
     """The chunks of one document, open for reading; they never change."""
 
-    def __init__(self, table: AsyncTable, densities: NDArray[np.float64]) -> None:
+    def __init__(self, table: AsyncTable, densities: NDArray[np.float64], postings: Postings) -> None:
         self._table = table
         self.densities = densities
+        self.postings = postings
 
     @classmethod
     async def write(cls, database: AsyncConnection, name: str, text: str, chunks: Sequence[Chunk]) -> None:
-        """Write a document's chunks as a new table and index their terms."""
-        rows = await _rows(text, chunks)
-        table = await database.create_table(name, rows)
-        if chunks:
-            await table.create_index("terms", config=_terms_index())
+        """Write a document's chunks as a new table."""
+        await database.create_table(name, await _rows(text, chunks))
 
     @classmethod
     async def open(cls, database: AsyncConnection, name: str) -> ChunkTable:
-        """Open a table and read the densities, which break ties."""
+        """Open a table and read into memory what ranks its chunks: their densities and their terms."""
         table = await database.open_table(name)
-        rows = await table.query().select(["ordinal", "density"]).to_arrow()
-        densities = rows.sort_by("ordinal")["density"].to_numpy()
-        return cls(table, densities)
+        rows = await table.query().select(["ordinal", "density", "terms", "times"]).to_arrow()
+        return await asyncio.to_thread(cls._of, table, rows)
 
-    def tie_break(self, ordinal: int) -> tuple[float, int]:
-        """Order chunks of equal score: the denser one first, then the earlier one."""
-        return -float(self.densities[ordinal]), ordinal
-
-    async def lexical(self, terms: Sequence[str], limit: int) -> dict[int, float]:
-        """Score the chunks that have any of the terms by BM25, the best ``limit`` of them."""
-        if not terms or not len(self.densities):
-            return {}
-        from lancedb.query import MatchQuery
-
-        match = MatchQuery(" ".join(terms), column="terms")  # type: ignore[call-arg]
-        found = self._table.query().nearest_to_text(match).select(["ordinal", "_score"]).limit(limit)
-        rows = await found.to_arrow()
-        return dict(zip(rows["ordinal"].to_pylist(), rows["_score"].to_pylist(), strict=True))
-
-    async def terms(self, ordinals: Sequence[int]) -> dict[int, set[str]]:
-        """Read the terms of some chunks."""
-        listed = ", ".join(map(str, ordinals))
-        query = self._table.query().where(f"ordinal IN ({listed})").select(["ordinal", "terms"])
-        rows = await query.to_arrow()
-        return {row["ordinal"]: set(row["terms"].split(" ")) for row in rows.to_pylist()}
+    @classmethod
+    def _of(cls, table: AsyncTable, rows: pa.Table) -> ChunkTable:
+        rows = rows.sort_by("ordinal")
+        return cls(table, rows["density"].to_numpy(), Postings.of(rows))
 
     async def read(self, ordinals: Sequence[int] | None = None) -> list[Chunk]:
         """Read chunks in order: all of them, or those of the given ordinals that exist."""
@@ -95,27 +72,16 @@ def _joined(rows: pa.Table) -> str:
     return "".join(pieces)
 
 
-def _terms_index() -> FTS:
-    from lancedb.index import FTS
-
-    return FTS(
-        base_tokenizer="whitespace",
-        max_token_length=None,
-        lower_case=False,
-        stem=False,
-        remove_stop_words=False,
-        ascii_folding=False,
-    )
-
-
 async def _rows(text: str, chunks: Sequence[Chunk]) -> pa.Table:
     """Make the rows slice by slice in a thread, so that the event loop gets its turns."""
     import pyarrow as pa
 
-    vocabulary = Vocabulary()
+    vocabulary, hashing = Vocabulary(), Hashing()
     gaps = await asyncio.to_thread(_gaps, text, chunks)
     slices = [slice(at, at + _SLICE) for at in range(0, max(1, len(chunks)), _SLICE)]
-    batches = [await asyncio.to_thread(_batch, chunks[part], gaps[part], vocabulary) for part in slices]
+    batches = [
+        await asyncio.to_thread(_batch, chunks[part], gaps[part], vocabulary, hashing) for part in slices
+    ]
     return pa.Table.from_batches(batches)
 
 
@@ -131,10 +97,11 @@ def _gaps(text: str, chunks: Sequence[Chunk]) -> list[tuple[str, str]]:
 
 
 def _batch(
-    chunks: Sequence[Chunk], gaps: Sequence[tuple[str, str]], vocabulary: Vocabulary
+    chunks: Sequence[Chunk], gaps: Sequence[tuple[str, str]], vocabulary: Vocabulary, hashing: Hashing
 ) -> pa.RecordBatch:
     import pyarrow as pa
 
+    counted = [hashing.count(vocabulary.document_terms(chunk.headings, chunk.text)) for chunk in chunks]
     columns = {
         "ordinal": pa.array([chunk.ordinal for chunk in chunks], pa.int32()),
         "key": pa.array([chunk.key for chunk in chunks], pa.string()),
@@ -145,9 +112,8 @@ def _batch(
         "before": pa.array([before for before, _ in gaps], pa.string()),
         "after": pa.array([after for _, after in gaps], pa.string()),
         "density": pa.array([chunk.density for chunk in chunks], pa.float64()),
-        "terms": pa.array(
-            [vocabulary.document_terms(chunk.headings, chunk.text) for chunk in chunks], pa.string()
-        ),
+        "terms": pa.array([hashes for hashes, _ in counted], pa.list_(pa.uint64())),
+        "times": pa.array([times for _, times in counted], pa.list_(pa.uint16())),
     }
     return pa.RecordBatch.from_pydict(columns)
 

@@ -101,6 +101,16 @@ class Matrix:
         named = dict(zip(self._ordinals[others].tolist(), values[others].tolist(), strict=True))
         return {**named, **nearest}, nearest
 
+    def cosines(self, vector: Vectors, ordinals: Sequence[int]) -> dict[int, list[float]]:
+        """Tell the cosine of each part of some chunks, the whole first."""
+        ends = np.append(self._starts[1:], len(self._numbers))
+        found: dict[int, list[float]] = {}
+        for at in np.flatnonzero(np.isin(self._ordinals, list(ordinals))):
+            part = slice(self._starts[at], ends[at])
+            numbers = self._numbers[part].astype(np.float32)
+            found[int(self._ordinals[at])] = ((numbers @ vector) * self._scales[part]).tolist()
+        return found
+
     def _likenesses(self, vector: Vectors) -> NDArray[np.float32]:
         """Tell each chunk's likeness as :func:`openkimi_lancedb.parts.likeness` does."""
         if not len(self._starts):

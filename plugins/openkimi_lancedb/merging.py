@@ -1,16 +1,14 @@
-"""Merges what several documents have for a question into one list of places, best first."""
+"""Merges what the words and the meaning found in several documents into one list, best first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from openkimi_lancedb.ranking import fuse, lexical_weight, ranked
-from openkimi_lancedb.searching import Findings
-
-Place = tuple[int, int]
-"""A document's number in the query, and a chunk's ordinal in it."""
+from openkimi_lancedb.lexical import Lexical, Place
+from openkimi_lancedb.meaning import Meaning
+from openkimi_lancedb.ranking import Scores, fuse, ranked
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,8 +21,13 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def merge(
-    findings: Mapping[int, Findings], *, rrf_k: int, similarity_threshold: float | None
-) -> list[Scored]:
+    lexical: Lexical,
+    meaning: Mapping[int, Meaning],
+    densities: Mapping[int, Scores],
+    *,
+    rrf_k: int,
+    similarity_threshold: float | None,
+) -> Sequence[Scored]:
     """Rank all lexical candidates by BM25, all dense ones by cosine, and fuse the two rankings.
 
     A candidate under the threshold that the words did not find is left out. Of equal ones the denser comes
@@ -33,23 +36,20 @@ def merge(
 
     def tie_break(place: Place) -> object:
         number, ordinal = place
-        return -findings[number].densities[ordinal], number, ordinal
+        return -densities[number][ordinal], number, ordinal
 
-    lexical = _pooled({number: found.lexical for number, found in findings.items()})
-    similarities = _pooled({number: found.similarities for number, found in findings.items()})
+    words = _pooled(lexical.scores)
+    similarities = _pooled({number: found.similarities for number, found in meaning.items()})
     near = {
         (number, ordinal): similarities[number, ordinal]
-        for number, found in findings.items()
+        for number, found in meaning.items()
         for ordinal in found.nearest
     }
-    weight = lexical_weight(max((found.covered for found in findings.values()), default=0.0))
-    fused = fuse([(ranked(lexical, tie_break), weight), (ranked(near, tie_break), 1.0)], rrf_k)
+    fused = fuse([(ranked(words, tie_break), lexical.weight), (ranked(near, tie_break), 1.0)], rrf_k)
     return [
-        Scored(
-            place=place, score=fused[place], lexical=lexical.get(place), similarity=similarities.get(place)
-        )
+        Scored(place=place, score=fused[place], lexical=words.get(place), similarity=similarities.get(place))
         for place in ranked(fused, tie_break)
-        if place in lexical or similarity_threshold is None or similarities[place] >= similarity_threshold
+        if place in words or similarity_threshold is None or similarities[place] >= similarity_threshold
     ]
 
 

@@ -19,16 +19,21 @@ from openkimi import (
     Hit,
     Query,
     Retriever,
+    Sentence,
+    Vectors,
 )
 from openkimi_lancedb.catalogue import Catalogue, Entry
+from openkimi_lancedb.chunktable import ChunkTable
 from openkimi_lancedb.embedding import Embedding
 from openkimi_lancedb.evicting import Uses
 from openkimi_lancedb.failures import LANCE_ERRORS, DamagedDocument
-from openkimi_lancedb.merging import Place, Scored, merge
-from openkimi_lancedb.searching import Findings, Question, VectorsLost, search_document
+from openkimi_lancedb.lexical import Lexical, Place, search_words
+from openkimi_lancedb.meaning import Meaning, VectorsLost, cosines_of_parts, search_meaning
+from openkimi_lancedb.merging import Scored, merge
 from openkimi_lancedb.storing import Storing
 from openkimi_lancedb.tables import Tables
-from openkimi_lancedb.terms import query_terms
+from openkimi_lancedb.terms import Vocabulary, query_terms
+from openkimi_lancedb.weighing import weigh
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -114,14 +119,21 @@ class LanceDBRetriever(Retriever):
         terms = await asyncio.to_thread(query_terms, query.text)
         if query.limit < 1 or not await self._any_stored(query):
             return ()
-        question = Question(terms=terms, vector=await self._embedding.question(query.text))
-        found = await self._find(query, question)
+        vector = await self._embedding.question(query.text)
+        scope = await self._scope(query)
+        tables = {number: table for number, (_, table) in scope.items()}
+        lexical = await asyncio.to_thread(search_words, tables, terms)
+        meaning = {} if vector is None else await self._meaning(scope, vector, lexical)
         scored = merge(
-            {number: findings for number, (_, findings) in found.items()},
+            lexical,
+            meaning,
+            {number: table.densities for number, table in tables.items()},
             rrf_k=self._rrf_k,
             similarity_threshold=query.similarity_threshold,
         )[: query.limit]
-        return await self._hits(scored, {number: entry for number, (entry, _) in found.items()})
+        return await self._hits(
+            scored, {number: entry for number, (entry, _) in scope.items()}, lexical, vector
+        )
 
     async def delete(self, document_id: str, *, tenant: str = ANONYMOUS) -> bool:
         """Forget a tenant's document."""
@@ -142,46 +154,76 @@ class LanceDBRetriever(Retriever):
                 return True
         return False
 
-    async def _find(self, query: Query, question: Question) -> dict[int, tuple[Entry, Findings]]:
-        """Search each document once; the numbers are their places in the query."""
+    async def _scope(self, query: Query) -> dict[int, tuple[Entry, ChunkTable]]:
+        """Open the documents, each once; the numbers are their places in the query."""
         room = asyncio.Semaphore(_SEARCHED_AT_ONCE)
-        document_ids = list(dict.fromkeys(query.document_ids))
 
-        async def find(document_id: str) -> tuple[Entry, Findings] | DamagedDocument | None:
+        async def open_chunks(entry: Entry) -> tuple[Entry, ChunkTable]:
+            return entry, await self._tables.chunks(entry.slot)
+
+        async def find(document_id: str) -> tuple[Entry, ChunkTable] | DamagedDocument | None:
             async with room:
                 try:
-                    return await self._with_document(
-                        document_id, query.tenant, lambda entry: self._find_in(entry, question)
-                    )
+                    return await self._with_document(document_id, query.tenant, open_chunks)
                 except DamagedDocument as error:
                     return error
 
-        results = await asyncio.gather(*map(find, document_ids))
-        found = {number: result for number, result in enumerate(results) if isinstance(result, tuple)}
+        results = await asyncio.gather(*map(find, dict.fromkeys(query.document_ids)))
+        scope = {number: result for number, result in enumerate(results) if isinstance(result, tuple)}
         damaged = [result for result in results if isinstance(result, DamagedDocument)]
-        if damaged and not found:
+        if damaged and not scope:
             raise damaged[0]
-        return found
+        return scope
 
-    async def _find_in(self, entry: Entry, question: Question) -> tuple[Entry, Findings]:
-        try:
-            return entry, await search_document(self._tables, entry, question, self._embedding)
-        except VectorsLost:
-            log.warning("vectors_lost", document=entry.id)
-            await self._storing.renew_vectors(entry)
-            entry = msgspec.structs.replace(entry, embedder="")
-            return entry, await search_document(self._tables, entry, question, self._embedding)
+    async def _meaning(
+        self, scope: Mapping[int, tuple[Entry, ChunkTable]], vector: Vectors, lexical: Lexical
+    ) -> dict[int, Meaning]:
+        """Search each document by its meaning."""
+        room = asyncio.Semaphore(_SEARCHED_AT_ONCE)
 
-    async def _hits(self, scored: Sequence[Scored], entries: Mapping[int, Entry]) -> Sequence[Hit]:
+        async def search(number: int, entry: Entry, table: ChunkTable) -> Meaning:
+            best = list(lexical.scores[number])
+            async with room:
+                try:
+                    return await search_meaning(self._tables, entry, table, vector, best, self._embedding)
+                except VectorsLost:
+                    return await self._without_vectors(entry, table, vector, best)
+
+        found = await asyncio.gather(*(search(number, *each) for number, each in scope.items()))
+        return dict(zip(scope, found, strict=True))
+
+    async def _without_vectors(
+        self, entry: Entry, table: ChunkTable, vector: Vectors, best: Sequence[int]
+    ) -> Meaning:
+        """Have lost vectors made again, unless it is the document that is gone, and do without them."""
+        current = await self._catalogue.find(entry.tenant, entry.id)
+        if current is None or current.slot != entry.slot:
+            return Meaning()
+        log.warning("vectors_lost", document=entry.id)
+        await self._storing.renew_vectors(entry)
+        entry = msgspec.structs.replace(entry, embedder="")
+        return await search_meaning(self._tables, entry, table, vector, best, self._embedding)
+
+    async def _hits(
+        self,
+        scored: Sequence[Scored],
+        entries: Mapping[int, Entry],
+        lexical: Lexical,
+        vector: Vectors | None,
+    ) -> Sequence[Hit]:
         """Read the texts of what was found; a document deleted meanwhile has none."""
         wanted: dict[int, list[int]] = defaultdict(list)
         for found in scored:
             number, ordinal = found.place
             wanted[number].append(ordinal)
         texts: dict[Place, Chunk] = {}
+        cosines: dict[Place, Sequence[float]] = {}
         for number, ordinals in wanted.items():
             for chunk in await self._texts(entries[number], ordinals):
                 texts[number, chunk.ordinal] = chunk
+            for ordinal, some in (await self._cosines(entries[number], vector, ordinals)).items():
+                cosines[number, ordinal] = some
+        sentences = await asyncio.to_thread(_weighed, texts, cosines, lexical)
         return [
             Hit(
                 document_id=entries[found.place[0]].id,
@@ -189,10 +231,18 @@ class LanceDBRetriever(Retriever):
                 score=found.score,
                 lexical=found.lexical,
                 similarity=found.similarity,
+                sentences=sentences[found.place],
             )
             for found in scored
             if found.place in texts
         ]
+
+    async def _cosines(
+        self, entry: Entry, vector: Vectors | None, ordinals: Sequence[int]
+    ) -> Mapping[int, Sequence[float]]:
+        if vector is None:
+            return {}
+        return await cosines_of_parts(self._tables, entry, vector, ordinals, self._embedding.fingerprint)
 
     async def _texts(self, entry: Entry, ordinals: Sequence[int]) -> Sequence[Chunk]:
         async def read(current: Entry) -> Sequence[Chunk]:
@@ -225,3 +275,13 @@ class LanceDBRetriever(Retriever):
                     raise DamagedDocument(document_id) from error
                 failed = entry.slot
         return None
+
+
+def _weighed(
+    texts: Mapping[Place, Chunk], cosines: Mapping[Place, Sequence[float]], lexical: Lexical
+) -> dict[Place, tuple[Sentence, ...]]:
+    vocabulary = Vocabulary()
+    return {
+        place: weigh(chunk.text, cosines.get(place, ()), lexical.rarity, vocabulary)
+        for place, chunk in texts.items()
+    }

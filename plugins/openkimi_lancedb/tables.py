@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lancedb import AsyncConnection
 
 _MOST_OPEN = 64
+_MOST_POSTINGS = 128 * 1024 * 1024
 
 
 class Tables:
@@ -32,9 +33,14 @@ class Tables:
             self._open[slot] = (table, {})
         self._open.move_to_end(slot)
         table, _ = self._open[slot]
-        while len(self._open) > _MOST_OPEN:
+        while len(self._open) > 1 and self._is_crowded:
             self._open.popitem(last=False)
         return table
+
+    @property
+    def _is_crowded(self) -> bool:
+        size = sum(table.postings.size for table, _ in self._open.values())
+        return len(self._open) > _MOST_OPEN or size > _MOST_POSTINGS
 
     async def vectors(self, slot: str, embedder: str) -> VectorTable:
         """Open a document's vectors."""

@@ -1,7 +1,6 @@
 """Makes the terms of lexical search: stemmed words; characters and their pairs where there are no spaces.
 
-The same rules serve the text and the question, so LanceDB's own tokenizers stay out of it: its index only
-splits these terms at spaces.
+The same rules serve the text and the question.
 """
 
 from __future__ import annotations
@@ -41,14 +40,15 @@ class Vocabulary:
     def __init__(self) -> None:
         self._known: dict[str, Terms] = {}
 
-    def document_terms(self, headings: Sequence[str], text: str) -> str:
-        """Make the searchable terms of a chunk, joined by spaces; its heading path counts twice."""
-        terms = list(self._terms(text))
+    def document_terms(self, headings: Sequence[str], text: str) -> list[str]:
+        """Make the searchable terms of a chunk, repeats included; its heading path counts twice."""
+        terms = list(self.terms(text))
         if headings:
-            terms.extend(list(self._terms("\n".join(headings))) * _HEADING_WEIGHT)
-        return " ".join(terms)
+            terms.extend(list(self.terms("\n".join(headings))) * _HEADING_WEIGHT)
+        return terms
 
-    def _terms(self, text: str) -> Iterator[str]:
+    def terms(self, text: str) -> Iterator[str]:
+        """Make the terms of a text, in order."""
         for token in _tokens(text):
             terms = self._known.get(token)
             if terms is None:

@@ -95,6 +95,14 @@ class VectorTable:
         found = _likenesses(await self._distances(vector, len(wanted) * MOST, _among(wanted)))
         return found, {ordinal: found[ordinal] for ordinal in near if ordinal in found}
 
+    async def cosines(self, vector: Vectors, ordinals: Sequence[int]) -> dict[int, list[float]]:
+        """Tell the cosine of each part of those chunks that are there, the whole first."""
+        matrix = await self._matrix()
+        if matrix is not None:
+            return await asyncio.to_thread(matrix.cosines, vector, ordinals)
+        rows = await self._distances(vector, len(ordinals) * MOST, _among(ordinals)) if ordinals else None
+        return {} if rows is None else _cosines(rows)
+
     async def _matrix(self) -> Matrix | None:
         """Read what is not in memory yet; None when the table has more than may be there."""
         name, version = self._table.name, await self._table.version()
@@ -125,11 +133,15 @@ class VectorTable:
 
 
 def _likenesses(rows: pa.Table) -> dict[int, float]:
+    return {ordinal: likeness(cosines) for ordinal, cosines in _cosines(rows).items()}
+
+
+def _cosines(rows: pa.Table) -> dict[int, list[float]]:
     cosines: dict[int, dict[int, float]] = {}
     columns = (rows[name].to_pylist() for name in ("ordinal", "part", "_distance"))
     for ordinal, part, distance in zip(*columns, strict=True):
         cosines.setdefault(ordinal, {})[part] = 1.0 - distance
-    return {ordinal: likeness([some[part] for part in sorted(some)]) for ordinal, some in cosines.items()}
+    return {ordinal: [some[part] for part in sorted(some)] for ordinal, some in cosines.items()}
 
 
 def _among(ordinals: Sequence[int]) -> str:

@@ -296,7 +296,7 @@ async def test_tables_without_a_row_are_swept_away_when_old(tmp_path: Path) -> N
     assert found == (document_id, 7)
 
 
-@pytest.mark.parametrize("part", ["data", "_versions", "_indices", "."])
+@pytest.mark.parametrize("part", ["data", "_versions", "."])
 @pytest.mark.parametrize("harm", ["removed", "garbled"])
 async def test_a_damaged_document_is_added_again(tmp_path: Path, part: str, harm: str) -> None:
     """A table that is damaged on disk costs its own document only, which is absent until added again."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from openkimi_lancedb.ranking import coverage, fuse, lexical_weight, ranked, windowed
+from openkimi_lancedb.ranking import fuse, lexical_weight, peak, ranked, windowed
 from openkimi_lancedb.stemming import stem
 from openkimi_lancedb.terms import Vocabulary, query_terms
 
 
 def terms(text: str, *headings: str) -> list[str]:
-    return Vocabulary().document_terms(headings, text).split()
+    return Vocabulary().document_terms(headings, text)
 
 
 @pytest.mark.parametrize(
@@ -86,20 +87,27 @@ def test_terms_of_a_question_come_once_and_are_bounded() -> None:
 
 def test_a_chunk_among_hits_gains_on_one_alone() -> None:
     """Of two chunks with the same score the one whose neighbours match too comes first."""
-    scores = windowed({3: 5.0, 20: 5.0, 21: 4.0, 22: 4.0})
+    found = np.zeros(30)
+    found[[3, 20, 21, 22]] = (5.0, 5.0, 4.0, 4.0)
+    scores = windowed(found)
 
     assert scores[20] > scores[3] > 5.0
+    assert not scores[[2, 19, 29]].any()
 
 
-def test_coverage_tells_a_quotation_from_a_paraphrase() -> None:
-    """The share of rare words in the best hit decides how far the lexical side is trusted."""
-    quoted = coverage(["mdadm", "clean"], [{"mdadm", "clean"}, {"clean"}], 1000)
-    paraphrased = coverage(["duplicate", "flag", "disk"], [{"disk"}, {"disk"}], 1000)
+def test_a_score_stands_out_of_the_crowd() -> None:
+    """One passage far before the others has a peak; many alike have none."""
+    assert peak([]) == 0.0
+    assert peak([3.0]) == 1.0
+    assert peak([3.0] * 20) == 0.0
+    assert peak([4.0, *[1.0] * 20]) == 0.75
 
-    assert quoted == 1.0
-    assert paraphrased < 0.4
-    assert lexical_weight(quoted) > 1.0 > lexical_weight(paraphrased)
-    assert coverage(["nothing"], [], 1000) == 0.0
+
+def test_words_are_trusted_where_they_tell() -> None:
+    """A quotation, or known words that stand out, decide; a paraphrase and another language do not."""
+    assert lexical_weight(1.0, 0.0, 1.0) == lexical_weight(0.1, 1.0, 1.0) == 2.0
+    assert lexical_weight(0.1, 0.2, 0.9) < 1.0
+    assert lexical_weight(0.1, 1.0, 0.1) < 1.0
 
 
 def test_fusion_adds_reciprocal_ranks() -> None:
