@@ -134,12 +134,30 @@ async def test_the_old_passages_answer_until_the_new_ones_have_vectors(tmp_path:
     assert (new.fingerprint, new.state) == ("f2", "ready")
 
 
+async def test_an_embedder_that_fails_keeps_no_document_old(tmp_path: Path) -> None:
+    """New passages come without vectors when the embedder fails, rather than not at all."""
+    embedder = SlowEmbedder()
+    embedder.gate.set()
+    async with store(tmp_path, embedder) as retriever:
+        document_id = await add(retriever, "f1")
+    broken = BrokenEmbedder("slow")
+    async with store(tmp_path, broken, vector_wait=0) as retriever:
+        await add(retriever, "f2", cut(TEXT, "\n\nParagraph 1"))
+        info = await retriever.get(document_id)
+
+    assert (info.fingerprint, info.state) == ("f2", "lexical")
+
+
 class BrokenEmbedder(HashingEmbedder):
     """Cannot embed any passage."""
 
+    def __init__(self, fingerprint: str = "broken") -> None:
+        super().__init__()
+        self._fingerprint = fingerprint
+
     @property
     def fingerprint(self) -> str:
-        return "broken"
+        return self._fingerprint
 
     async def embed(self, texts: Sequence[str], *, input_type: Any = "document") -> Any:
         if input_type == "document":
