@@ -152,6 +152,24 @@ async def test_two_processes_share_the_work_on_vectors(tmp_path: Path) -> None:
     assert 6000 <= sum(len(each.embedded) for each in embedders) < 9000
 
 
+async def test_documents_that_are_alike_share_vectors_that_are_being_made(tmp_path: Path) -> None:
+    """Versions of a text that come one after the other cost what differs, before any has its vectors."""
+    embedder, ids = UnhurriedEmbedder(), list[str]()
+    async with open_component(PROVIDER, embedder=embedder, path=str(tmp_path), vector_wait=0) as store:
+        for version in range(4):
+            paragraphs = [f"passage {number}" for number in range(1000)] + [f"edition {version}"]
+            document = Document.of("\n\n".join(paragraphs))
+            chunks = [chunk(number, paragraph) for number, paragraph in enumerate(paragraphs)]
+            await store.add(document, chunks, fingerprint="t")
+            ids.append(document.id)
+        async with asyncio.timeout(60):
+            for document_id in ids:
+                while (info := await store.get(document_id)) is None or info.state != "ready":
+                    await asyncio.sleep(0.02)
+
+    assert 1004 <= len(embedder.embedded) < 2000
+
+
 class HeldEmbedder(HashingEmbedder):
     """Notes what is asked of it; sentences wait until they are let go."""
 
