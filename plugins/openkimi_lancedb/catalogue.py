@@ -13,24 +13,24 @@ import msgspec
 
 from openkimi import Chunk, DocumentInfo
 from openkimi_lancedb.failures import LANCE_ERRORS, storage_errors
-from openkimi_lancedb.naming import owner_key
+from openkimi_lancedb.naming import age_of, owner_key
 from openkimi_lancedb.terms import TERMS
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from lancedb import AsyncConnection, AsyncTable
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised whenever a document's tables would be made otherwise."""
 
-READABLE = frozenset({LAYOUT})
+READABLE = frozenset({2, LAYOUT})
 """The layouts that can be searched and read; documents of an older one are made anew from their text.
 
 A layout leaves this set only when no document of it is worth keeping. Rows of a layout that is not in it are
 those of another version of this plugin: they are not shown, and their tables are left alone.
 """
 
-_TABLE = "documents_2"
+_TABLE, _CATALOGUE = "documents_2", 2
 _OTHER = re.compile(r"documents_(\d+)")
 _ADDED = {"terms": "'terms-1'", "size": "CAST(0 AS BIGINT)", "used": "CAST(0 AS DOUBLE)"}
 """Columns that came after the first release of this layout, and what they hold in older rows."""
@@ -203,7 +203,7 @@ class Catalogue:
     def _usable(self, rows: Sequence[Entry]) -> Entry | None:
         """Pick the newest row."""
         usable = [row for row in rows if row.layout in READABLE and row.slot not in self._disowned]
-        return max(usable, key=_age, default=None)
+        return max(usable, key=lambda row: -age_of(row.slot), default=None)
 
     async def _update(self, slots: Sequence[str], **values: object) -> None:
         with storage_errors("cannot write the catalogue"):
@@ -267,7 +267,7 @@ async def slots_of_newer_versions(database: AsyncConnection, names: Sequence[str
     slots = set[str]()
     for name in names:
         match = _OTHER.fullmatch(name)
-        if match and int(match[1]) > LAYOUT:
+        if match and int(match[1]) > _CATALOGUE:
             rows = await (await database.open_table(name)).query().select(["slot"]).to_arrow()
             slots.update(rows["slot"].to_pylist())
     return slots

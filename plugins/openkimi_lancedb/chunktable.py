@@ -38,12 +38,13 @@ class ChunkTable:
     async def open(cls, database: AsyncConnection, name: str) -> ChunkTable:
         """Open a table and read into memory what ranks its chunks: their densities and their terms."""
         table = await database.open_table(name)
-        rows = await table.query().select(["ordinal", "density", "terms", "times"]).to_arrow()
+        counted = ["times"] if "times" in (await table.schema()).names else []
+        rows = await table.query().select(["ordinal", "density", "terms", *counted]).to_arrow()
         return await asyncio.to_thread(cls._of, table, rows)
 
     @classmethod
     def _of(cls, table: AsyncTable, rows: pa.Table) -> ChunkTable:
-        rows = rows.sort_by("ordinal")
+        rows = (rows if "times" in rows.column_names else _counted(rows)).sort_by("ordinal")
         return cls(table, rows["density"].to_numpy(), Postings.of(rows))
 
     async def read(self, ordinals: Sequence[int] | None = None) -> list[Chunk]:
@@ -117,6 +118,22 @@ def _batch(
         "times": pa.array([times for _, times in counted], pa.list_(pa.uint16())),
     }
     return pa.RecordBatch.from_pydict(columns)
+
+
+def _counted(rows: pa.Table) -> pa.Table:
+    """Count the terms of a table of layout 2, which has them joined by spaces."""
+    import pyarrow as pa
+
+    hashing = Hashing()
+    counted = [hashing.count(terms.split()) for terms in rows["terms"].to_pylist()]
+    return pa.table(
+        {
+            "ordinal": rows["ordinal"],
+            "density": rows["density"],
+            "terms": pa.array([hashes for hashes, _ in counted], pa.list_(pa.uint64())),
+            "times": pa.array([times for _, times in counted], pa.list_(pa.uint16())),
+        }
+    )
 
 
 def _chunks(rows: pa.Table) -> list[Chunk]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Sequence
 
 import msgspec
 import structlog
 
-from openkimi import Chunk, OpenKimiError
+from openkimi import Chunk, OpenKimiError, Vectors
 from openkimi_lancedb.catalogue import Catalogue, Entry
 from openkimi_lancedb.embedding import Embedding
 from openkimi_lancedb.failures import storage_errors
 from openkimi_lancedb.naming import vector_table
-from openkimi_lancedb.parts import parts_of
 from openkimi_lancedb.tables import Tables
 from openkimi_lancedb.vectortable import VectorTable
 
@@ -98,39 +97,30 @@ class Filling:
         """Make the vectors of whole passages first: with them the document can be searched by its meaning."""
         name = vector_table(entry.slot, self._embedding.fingerprint)
         table = await VectorTable.create(self._tables.database, name, self._embedding.dimensions)
-        wholes, sentences = await table.present()
-        await self._fill_parts(table, [each for each in chunks if each.ordinal not in wholes], _whole, 0)
-        rest = [each for each in chunks if each.ordinal not in sentences]
-        await self._fill_parts(table, rest, _sentences, 1)
+        await self._fill_parts(table, chunks, 0)
+        await self._fill_parts(table, chunks, 1)
         await table.compact()
 
-    async def _fill_parts(
-        self, table: VectorTable, chunks: Sequence[Chunk], parts: Callable[[Chunk], Sequence[str]], first: int
-    ) -> None:
-        """Embed these parts of each chunk, once for equal chunks, and write them from number ``first`` on."""
-        count = Counter(chunk.key for chunk in chunks)
-        known = {} if first else self._embedding.remembered(chunks)
-        for at in range(0, len(chunks), _WRITTEN_AT_ONCE):
-            some = chunks[at : at + _WRITTEN_AT_ONCE]
-            new = list({chunk.key: chunk for chunk in some if chunk.key not in known}.values())
-            for start in range(0, len(new), _BATCH):
-                batch = new[start : start + _BATCH]
-                vectors = await self._embedding.later(batch, parts)
-                known.update(zip((chunk.key for chunk in batch), vectors, strict=True))
-            await table.append(some, known, first)
-            known = {key: vectors for key, vectors in known.items() if count[key] > 1}
+    async def _fill_parts(self, table: VectorTable, chunks: Sequence[Chunk], first: int) -> None:
+        """Embed and write the parts of each chunk from number ``first`` on: the whole, or its sentences.
+
+        Other processes may be at the same table: slices come in an order of chance, and each is left out as
+        far as it is there by then.
+        """
+        present = await table.present(first)
+        missing = [chunk for chunk in chunks if chunk.ordinal not in present]
+        slices = [missing[at : at + _WRITTEN_AT_ONCE] for at in range(0, len(missing), _WRITTEN_AT_ONCE)]
+        for part in random.sample(slices, len(slices)):
+            present = await table.present(first)
+            some = [chunk for chunk in part if chunk.ordinal not in present]
+            made: dict[str, Vectors] = {}
+            for at in range(0, len(some), _BATCH):
+                made.update(await self._embedding.later(some[at : at + _BATCH], first))
+            await table.append(some, made, first)
 
     async def _is_gone(self, entry: Entry) -> bool:
         current = await self._catalogue.find(entry.tenant, entry.id)
         return current is None or current.slot != entry.slot
-
-
-def _whole(chunk: Chunk) -> Sequence[str]:
-    return [chunk.text]
-
-
-def _sentences(chunk: Chunk) -> Sequence[str]:
-    return parts_of(chunk.text)[1:]
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

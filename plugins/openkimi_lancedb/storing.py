@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
-from openkimi import Chunk, Document, OpenKimiError
+from openkimi import Chunk, Document, OpenKimiError, StorageError
 from openkimi_lancedb.catalogue import (
     READABLE,
     Catalogue,
@@ -36,7 +36,8 @@ log = structlog.get_logger()
 
 _WAITED_FOR = 512
 _RELATIVES = 3
-_ORPHAN_AGE = 15 * 60
+_ORPHAN_AGE = 2 * 60 * 60
+"""Seconds after which tables without a row are no work in progress, of another process either."""
 
 
 class Storing:
@@ -79,7 +80,7 @@ class Storing:
                     digest=digest,
                     characters=len(document.text),
                     chunks=len(chunks),
-                    created=time.time(),
+                    created=known.created if known else time.time(),
                     name=document.name or (entry.name if entry else None),
                     kept=document.kept or (entry is not None and entry.kept),
                 )
@@ -166,8 +167,11 @@ class Storing:
             await self._catalogue.describe(entry.slot, name, kept=kept)
 
     async def _completed(self, entry: Entry) -> Entry:
+        """Make the vectors first, unless the embedder fails."""
         try:
             return await self._filling.complete(entry)
+        except StorageError:
+            raise
         except OpenKimiError as error:
             log.warning("vectors_follow", document=entry.id, error=error.message)
             return entry

@@ -51,11 +51,12 @@ class VectorTable:
         if any(len(vectors[chunk.key]) for chunk in chunks):
             await self._table.add(await asyncio.to_thread(_rows, chunks, vectors, first))
 
-    async def present(self) -> tuple[set[int], set[int]]:
-        """Tell which chunks have the vector of their whole, and which have those of their sentences."""
+    async def present(self, first: int = 0) -> set[int]:
+        """Tell which chunks have the vectors of their parts from the ``first`` on, others' included."""
+        await self._table.checkout_latest()  # type: ignore[no-untyped-call]
         rows = await self._table.query().select(["ordinal", "part"]).to_arrow()
         ordinals, parts = rows["ordinal"].to_numpy(), rows["part"].to_numpy()
-        return set(ordinals[parts == 0].tolist()), set(ordinals[parts > 0].tolist())
+        return set(ordinals[(parts > 0) if first else (parts == 0)].tolist())
 
     async def compact(self) -> None:
         """Make one file of the many that were appended, and remove what stood there before."""

@@ -244,7 +244,7 @@ async def test_vectors_are_gone_on_with_after_a_kill(tmp_path: Path) -> None:
     """A document whose vectors were half made is found by its words, and only the rest is embedded."""
     process = await adding_process(tmp_path, first=550, count=1)
     document_id = Document.of(text_of("book 0", 600)).id
-    await asyncio.to_thread(_wait_for_rows, tmp_path, 512)
+    made = await asyncio.to_thread(_wait_for_rows, tmp_path)
     await kill(process)
     embedder = GatedEmbedder(0)
 
@@ -256,11 +256,12 @@ async def test_vectors_are_gone_on_with_after_a_kill(tmp_path: Path) -> None:
 
     assert before == "lexical"
     assert found == (document_id, 599)
-    assert len(embedder.embedded) == 600 - 512
+    assert made in {88, 512}
+    assert len(embedder.embedded) == 600 - made
 
 
-def _wait_for_rows(path: Path, rows: int) -> None:
-    """Wait until a table of vectors has so many rows."""
+def _wait_for_rows(path: Path) -> int:
+    """Wait until a table of vectors has rows, and count them."""
 
     async def count() -> int:
         database = await lancedb.connect_async(str(path))
@@ -268,9 +269,10 @@ def _wait_for_rows(path: Path, rows: int) -> None:
         return max([await (await database.open_table(name)).count_rows() for name in names], default=0)
 
     deadline = time.monotonic() + 30
-    while asyncio.run(count()) < rows:
+    while not (rows := asyncio.run(count())):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return rows
 
 
 async def test_tables_without_a_row_are_swept_away_when_old(tmp_path: Path) -> None:

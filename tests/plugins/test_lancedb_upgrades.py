@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import lancedb
+import pyarrow as pa
 import pytest
 
 import openkimi_lancedb
 from openkimi import BackendUnavailable, Chunk, Document, Query, Retriever
 from openkimi.testing import HashingEmbedder, open_component
+from openkimi_lancedb.catalogue import LAYOUT
+from openkimi_lancedb.terms import Vocabulary
 
 PROVIDER = next(iter(openkimi_lancedb.register_retrievers()))
 TEXT = "\n\n".join(f"Paragraph {number} speaks of subject{number}." for number in range(30))
@@ -69,6 +72,7 @@ async def test_documents_with_other_terms_are_found_and_made_anew(tmp_path: Path
     """A change of the rules for terms shows in ``outdated``; adding again makes new terms, vectors stay."""
     async with store(tmp_path) as retriever:
         document_id = await add(retriever, name="book.txt", kept=True)
+        created = [each.created for each in await retriever.list()]
     await change_catalogue(tmp_path, terms="terms-0")
     embedder = HashingEmbedder()
 
@@ -77,7 +81,9 @@ async def test_documents_with_other_terms_are_found_and_made_anew(tmp_path: Path
         outdated = await retriever.outdated("t")
         await add(retriever)
         info = await retriever.get(document_id)
+        again = [each.created for each in await retriever.list()]
 
+        assert again == created
         assert before == "Paragraph 7 speaks of subject7."
         assert outdated == [("anonymous", document_id)]
         assert not await retriever.outdated("t")
@@ -128,12 +134,30 @@ async def test_the_old_passages_answer_until_the_new_ones_have_vectors(tmp_path:
     assert (new.fingerprint, new.state) == ("f2", "ready")
 
 
+async def test_an_embedder_that_fails_keeps_no_document_old(tmp_path: Path) -> None:
+    """New passages come without vectors when the embedder fails, rather than not at all."""
+    embedder = SlowEmbedder()
+    embedder.gate.set()
+    async with store(tmp_path, embedder) as retriever:
+        document_id = await add(retriever, "f1")
+    broken = BrokenEmbedder("slow")
+    async with store(tmp_path, broken, vector_wait=0) as retriever:
+        await add(retriever, "f2", cut(TEXT, "\n\nParagraph 1"))
+        info = await retriever.get(document_id)
+
+    assert (info.fingerprint, info.state) == ("f2", "lexical")
+
+
 class BrokenEmbedder(HashingEmbedder):
     """Cannot embed any passage."""
 
+    def __init__(self, fingerprint: str = "broken") -> None:
+        super().__init__()
+        self._fingerprint = fingerprint
+
     @property
     def fingerprint(self) -> str:
-        return "broken"
+        return self._fingerprint
 
     async def embed(self, texts: Sequence[str], *, input_type: Any = "document") -> Any:
         if input_type == "document":
@@ -157,7 +181,7 @@ async def test_old_vectors_stay_until_the_new_ones_are_complete(tmp_path: Path) 
     assert embedder.embedded == []
 
 
-@pytest.mark.parametrize("layout", [1, 3])
+@pytest.mark.parametrize("layout", [1, 99])
 async def test_a_document_of_another_layout_is_left_alone(tmp_path: Path, layout: int) -> None:
     """What a version that is not known has stored is not shown, but neither its row nor its tables go."""
     async with store(tmp_path) as retriever:
@@ -167,12 +191,43 @@ async def test_a_document_of_another_layout_is_left_alone(tmp_path: Path, layout
 
     async with store(tmp_path) as retriever:
         hidden = await retriever.get(document_id)
-    await change_catalogue(tmp_path, layout=2)
+    await change_catalogue(tmp_path, layout=LAYOUT)
     async with store(tmp_path) as retriever:
         found = await best(retriever, "subject7", document_id)
 
     assert hidden is None
     assert found == "Paragraph 7 speaks of subject7."
+
+
+async def test_terms_as_layout_2_has_them_are_found_and_made_anew(tmp_path: Path) -> None:
+    """Tables with terms joined by spaces answer alike, and are made anew from the text they hold."""
+    async with store(tmp_path) as retriever:
+        document_id = await add(retriever, kept=True)
+        query = Query(text="Which paragraph speaks of subject7?", document_ids=(document_id,))
+        expected = [(hit.chunk.ordinal, hit.score) for hit in await retriever.search(query)]
+    await _join_terms(tmp_path)
+    await change_catalogue(tmp_path, layout=2)
+
+    async with store(tmp_path) as retriever:
+        found = [(hit.chunk.ordinal, hit.score) for hit in await retriever.search(query)]
+        outdated = await retriever.outdated("t")
+        text = await retriever.text(document_id)
+        await add(retriever)
+        left = await retriever.outdated("t")
+
+    assert found == expected
+    assert (outdated, left) == ([("anonymous", document_id)], [])
+    assert text == TEXT
+
+
+async def _join_terms(path: Path) -> None:
+    """Write the table of chunks again as layout 2 had it."""
+    database = await lancedb.connect_async(str(path))
+    (name,) = [name for name in (await database.list_tables()).tables if name.startswith("chunks_")]
+    rows = (await (await database.open_table(name)).query().to_arrow()).sort_by("ordinal")
+    terms = [" ".join(Vocabulary().document_terms((), text)) for text in rows["text"].to_pylist()]
+    rows = rows.drop_columns(["times", "terms"]).append_column("terms", pa.array(terms, pa.string()))
+    await database.create_table(name, rows, mode="overwrite")
 
 
 async def test_the_documents_of_a_newer_catalogue_are_left_alone(tmp_path: Path) -> None:

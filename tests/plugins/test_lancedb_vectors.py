@@ -84,7 +84,7 @@ async def test_compacting_leaves_few_files_and_all_rows(tmp_path: Path) -> None:
     """A complete table is one file of rows, read as before; what was read earlier is not read again."""
     matrices = Matrices()
     table, parts, _ = await grown(tmp_path, matrices)
-    wholes, sentences = await table.present()
+    wholes, sentences = await table.present(0), await table.present(1)
     await table.nearest(rows(1, 99)[0], 1, [])
     known = matrices.get("vectors")
 
@@ -118,6 +118,56 @@ def test_memory_for_vectors_is_bounded() -> None:
     matrices.keep("c", matrix)
 
     assert [matrices.get(name) is None for name in "abc"] == [False, True, False]
+
+
+class UnhurriedEmbedder(HashingEmbedder):
+    """Takes a while for each call, as those do that compute something."""
+
+    async def embed(
+        self, texts: Sequence[str], *, input_type: Literal["query", "document"] = "document"
+    ) -> Vectors:
+        await asyncio.sleep(0.01)
+        return await super().embed(texts, input_type=input_type)
+
+    @property
+    def fingerprint(self) -> str:
+        return "unhurried"
+
+
+async def test_two_processes_share_the_work_on_vectors(tmp_path: Path) -> None:
+    """Two stores that find the same document without vectors do not make all of them twice."""
+    text = "\n\n".join(f"passage {number}" for number in range(6000))
+    document, embedders = Document.of(text), (UnhurriedEmbedder(), UnhurriedEmbedder())
+    chunks = [chunk(number, paragraph) for number, paragraph in enumerate(text.split("\n\n"))]
+    async with open_component(PROVIDER, embedder=HashingEmbedder(), path=str(tmp_path), vector_wait=0) as one:
+        await one.add(document, chunks, fingerprint="t")
+    one, two = (open_component(PROVIDER, embedder=each, path=str(tmp_path)) for each in embedders)
+    async with one as here, two as there, asyncio.timeout(60):
+        for store in (here, there):
+            while (info := await store.get(document.id)) is None or info.state != "ready":
+                await asyncio.sleep(0.05)
+        hits = await there.search(Query(text="passage 77", document_ids=(document.id,)))
+
+    assert hits[0].chunk.ordinal == 77
+    assert 6000 <= sum(len(each.embedded) for each in embedders) < 9000
+
+
+async def test_documents_that_are_alike_share_vectors_that_are_being_made(tmp_path: Path) -> None:
+    """Versions of a text that come one after the other cost what differs, before any has its vectors."""
+    embedder, ids = UnhurriedEmbedder(), list[str]()
+    async with open_component(PROVIDER, embedder=embedder, path=str(tmp_path), vector_wait=0) as store:
+        for version in range(4):
+            paragraphs = [f"passage {number}" for number in range(1000)] + [f"edition {version}"]
+            document = Document.of("\n\n".join(paragraphs))
+            chunks = [chunk(number, paragraph) for number, paragraph in enumerate(paragraphs)]
+            await store.add(document, chunks, fingerprint="t")
+            ids.append(document.id)
+        async with asyncio.timeout(60):
+            for document_id in ids:
+                while (info := await store.get(document_id)) is None or info.state != "ready":
+                    await asyncio.sleep(0.02)
+
+    assert 1004 <= len(embedder.embedded) < 2000
 
 
 class HeldEmbedder(HashingEmbedder):
