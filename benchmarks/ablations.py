@@ -97,7 +97,7 @@ async def ablate(
         stores: dict[str, Path] = {}
         for variant in variants():
             path = stores.setdefault(variant.store, Path(folder, str(len(stores))))
-            with _changed({**variant.places, **variant.restored}):
+            with changed({**variant.places, **variant.restored}):
                 for budget in budgets:
                     rag = {**variant.rag, "path": str(path), "max_context_tokens": budget}
                     engine = KimiEngine(
@@ -126,7 +126,7 @@ async def _ask(engine: KimiEngine, text: str, question: str) -> None:
 
 
 @contextmanager
-def _changed(places: Mapping[str, Any]) -> Iterator[None]:
+def changed(places: Mapping[str, Any]) -> Iterator[None]:
     """Put other values in some places ``module:attribute`` for a while."""
     if not places:
         yield
@@ -135,5 +135,5 @@ def _changed(places: Mapping[str, Any]) -> Iterator[None]:
     module, _, path = place.partition(":")
     owner, _, name = path.rpartition(".")
     holder = importlib.import_module(module)
-    with patch.object(attrgetter(owner)(holder) if owner else holder, name, value), _changed(dict(others)):
+    with patch.object(attrgetter(owner)(holder) if owner else holder, name, value), changed(dict(others)):
         yield

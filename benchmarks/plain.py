@@ -22,6 +22,7 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 CHARACTERS = 600
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+_WIDE = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uff01-\uff65]")
 _SENTENCE = re.compile(r".+?(?:[.!?][\"')\]”’]*\s+|[。！？；][”’」』）]*\s*|\n+|$)", re.DOTALL)
 _WORD = re.compile("[a-z0-9]+|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]+")
 _GAP = "\n…\n"
@@ -46,12 +47,12 @@ def chunks_of(text: str, characters: int = CHARACTERS) -> list[str]:
 def _sentences(text: str, characters: int) -> Iterable[str]:
     for found in _SENTENCE.finditer(text):
         sentence = found.group()
-        longest = characters // 3 if _CJK.search(sentence) else characters
+        longest = characters // 3 if _WIDE.search(sentence) else characters
         yield from (sentence[at : at + longest] for at in range(0, len(sentence), longest))
 
 
 def _width(text: str) -> int:
-    return len(text) + 2 * len(_CJK.findall(text))
+    return len(text) + 2 * len(_WIDE.findall(text))
 
 
 def words(text: str) -> list[str]:
@@ -116,7 +117,8 @@ def fuse(*rankings: Sequence[int]) -> list[int]:
 
 def ranked(scores: Scores) -> list[int]:
     """Order by score, best first, the earlier first of equal ones."""
-    return np.argsort(-scores, kind="stable").tolist()
+    order: list[int] = np.argsort(-scores, kind="stable").tolist()
+    return order
 
 
 class Plain:

@@ -17,16 +17,8 @@ HANDBOOKS = {"handbook-en": "en-US", "handbook-zh": "zh-CN"}
 PACKAGE = "debian-handbook"
 
 _LINES = frozenset({"dd", "dl", "dt", "li", "ol", "tr", "ul"})
-_BLOCKS = _LINES | {
-    "blockquote",
-    "body",
-    "caption",
-    "div",
-    "p",
-    "pre",
-    "table",
-    *(f"h{level}" for level in range(1, 7)),
-}
+_HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+_BLOCKS = _LINES | _HEADINGS | {"blockquote", "body", "caption", "div", "p", "pre", "table"}
 _SILENT = frozenset({"head", "script", "style"})
 _CELLS = frozenset({"td", "th"})
 

@@ -74,7 +74,8 @@ class Encoder:
             found.update(new)
         rows = np.array([found[text] for text in texts], np.float32)
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+        unit: Vectors = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+        return unit
 
 
 @contextmanager
