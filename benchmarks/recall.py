@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import msgspec
 import questions
+import structlog
 import texts
 from ablations import ablate
 from outcomes import Outcome, beside, counted, language, latency, table
@@ -124,6 +126,7 @@ async def compare(books: Texts, asked: Sequence[Question], options: argparse.Nam
 
 
 async def take_apart(books: Texts, asked: Sequence[Question], options: argparse.Namespace) -> list[Outcome]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     async with recording() as recorder:
         outcomes = [
             outcome(method, budget, question, prompt)
