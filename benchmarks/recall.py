@@ -1,7 +1,8 @@
 """How often everything that answers a question stands in the prompt that reaches the model.
 
-    .venv/bin/python benchmarks/recall.py [--budgets 500,1000,2000,4000] [--texts DIR] [--questions FILE …]
-                                          [--no-first-sight] [--ablations] [--json FILE]
+    .venv/bin/python benchmarks/recall.py [--budgets 500,1000,2000,4000] [--texts DIR] [--questions FILE] …
+                                          [--config '{"rag": …}'] [--no-first-sight] [--json FILE]
+    .venv/bin/python benchmarks/recall.py --ablations [--ablation-budgets 500,1000,4000] …
 
 Asks questions on whole books through a gateway that is a process of its own, in front of a server that
 remembers the prompts it gets. A question counts when all its evidence stands in the prompt, white space
@@ -18,6 +19,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
+import json
 import logging
 import sys
 import tempfile
@@ -41,14 +44,13 @@ Texts = Mapping[str, str]
 
 
 async def openkimi(
-    recorder: Recorder, books: Texts, asked: Sequence[Question], budgets: Sequence[int]
+    recorder: Recorder, books: Texts, asked: Sequence[Question], options: argparse.Namespace
 ) -> list[Outcome]:
     """Ask when all vectors are there; the gateways of all budgets share one store."""
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
-        for budget in budgets:
-            rag = {"path": f"{folder}/store", "max_context_tokens": budget}
-            async with gateway(recorder, Path(folder), rag) as running:
+        for budget in options.budgets:
+            async with gateway(recorder, Path(folder), options.config, max_context_tokens=budget) as running:
                 for text in books.values():
                     await running.ask(text, "What is this about?")
                 await running.ready(len(books))
@@ -60,17 +62,17 @@ async def openkimi(
 
 
 async def first_sight(
-    recorder: Recorder, books: Texts, asked: Sequence[Question], budgets: Sequence[int]
+    recorder: Recorder, books: Texts, asked: Sequence[Question], options: argparse.Namespace
 ) -> list[Outcome]:
     """Ask about each text with a new store as long as its vectors are missing, from its first moment on.
 
     The vectors that are being made meanwhile help the later questions more than the first ones.
     """
     outcomes = []
-    for name, budget in ((name, budget) for name in books for budget in budgets):
+    for name, budget in itertools.product(books, options.budgets):
         with tempfile.TemporaryDirectory() as folder:
-            rag = {"path": f"{folder}/store", "max_context_tokens": budget, "vector_wait": 0}
-            async with gateway(recorder, Path(folder), rag) as running:
+            rag = {"max_context_tokens": budget, "vector_wait": 0}
+            async with gateway(recorder, Path(folder), options.config, **rag) as running:
                 for question in (each for each in asked if each.doc == name):
                     prompt, seconds = await running.ask(books[name], question.question)
                     if await running.states() != ["lexical"]:
@@ -112,8 +114,8 @@ def show(title: str, made: str) -> None:
 async def compare(books: Texts, asked: Sequence[Question], options: argparse.Namespace) -> list[Outcome]:
     by_plain = await asyncio.to_thread(plain, books, asked, options.budgets)
     async with recording() as recorder:
-        ready = await openkimi(recorder, books, asked, options.budgets)
-        early = await first_sight(recorder, books, asked, options.budgets) if options.first_sight else []
+        ready = await openkimi(recorder, books, asked, options)
+        early = await first_sight(recorder, books, asked, options) if options.first_sight else []
     show("Evidence recall by budget", table([*by_plain, *early, *ready], "Method", lambda each: each.method))
     show(f"{OPENKIMI} by kind", table(ready, "Kind", counted(asked, lambda each: each.kind)))
     show(f"{OPENKIMI} by language", table(ready, "Language", counted(asked, language)))
@@ -149,6 +151,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--budgets", type=numbers, default=list(BUDGETS), help="tokens, such as 500,4000")
     parser.add_argument("--texts", type=Path, help="a folder with NAME.txt or NAME.txt.gz")
     parser.add_argument("--questions", type=Path, action="append", help="a set of your own, in place of ours")
+    parser.add_argument("--config", type=json.loads, default={}, help="further keys, as JSON")
     parser.add_argument("--no-first-sight", dest="first_sight", action="store_false")
     parser.add_argument("--ablations", action="store_true", help="take parts away instead")
     parser.add_argument("--ablation-budgets", dest="ablated", type=numbers, default=[500, 1000, 4000])

@@ -102,10 +102,13 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(recorder: Recorder, folder: Path, rag: Mapping[str, Any]) -> AsyncIterator[Gateway]:
-    """Run a gateway as a process of its own, with the real processor, embedder and LanceDB."""
+async def gateway(
+    recorder: Recorder, folder: Path, given: Mapping[str, Any], **rag: Any
+) -> AsyncIterator[Gateway]:
+    """Run a gateway with a store in a folder as a process of its own, by default with the real components."""
     port, config, log = peers.free_port(), folder / "config.json", folder / "gateway.log"
-    config.write_text(json.dumps({"llm": recorder.llm, "rag": dict(rag)}))
+    rag = {**given.get("rag", {}), **rag, "path": str(folder / "store")}
+    config.write_text(json.dumps({**given, "llm": recorder.llm, "rag": rag}))
     command = ("-m", "openkimi.api.server", "--config", str(config), "--port", str(port))
     async with peers.process(
         sys.executable, *command, "--log-level", "warning", log=log, cpus=set()
