@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -66,8 +65,6 @@ def variants() -> list[Variant]:
     sentences = "openkimi_lancedb.retriever:weigh"
     return [
         Variant(name="everything"),
-        Variant(name="chunks of 300 characters", processor={"chunk_characters": 300}),
-        Variant(name="chunks of 1,200 characters", processor={"chunk_characters": 1200}),
         Variant(name="whole passages, not sentences", places={sentences: lambda *_: ()}),
         Variant(name="headings not searched", restored={"openkimi_lancedb.terms:_HEADING_WEIGHT": 0}),
         Variant(name="no neighbours' words", places={"openkimi_lancedb.ranking:_WINDOW_WEIGHT": 0.0}),
@@ -86,13 +83,15 @@ def variants() -> list[Variant]:
             )
             for method in METHODS
         ),
+        Variant(name="chunks of 300 characters", processor={"chunk_characters": 300}),
+        Variant(name="chunks of 1,200 characters", processor={"chunk_characters": 1200}),
     ]
 
 
 async def ablate(
     recorder: Recorder, books: Mapping[str, str], asked: Sequence[Question], budgets: Sequence[int]
-) -> AsyncIterator[tuple[str, int, Question, str]]:
-    """Yield the prompt of every question for each variant and budget."""
+) -> AsyncIterator[tuple[str, int, list[tuple[Question, str]]]]:
+    """Yield each variant and budget with the questions and the prompts that they got."""
     with tempfile.TemporaryDirectory() as folder, kept_embeddings():
         stores: dict[str, Path] = {}
         for variant in variants():
@@ -104,25 +103,27 @@ async def ablate(
                         llm_config=recorder.llm, processor_config=variant.processor, rag_config=rag
                     )
                     async with engine:
-                        await _store(engine, books)
-                        for question in asked:
-                            await _ask(engine, books[question.doc], question.question)
-                            yield variant.name, budget, question, recorder.prompt
-            print(f"{variant.name}: done", file=sys.stderr, flush=True)
+                        await _store(engine, books, recorder)
+                        prompts = [
+                            (question, await _ask(engine, books[question.doc], question.question, recorder))
+                            for question in asked
+                        ]
+                    yield variant.name, budget, prompts
 
 
-async def _store(engine: KimiEngine, books: Mapping[str, str]) -> None:
+async def _store(engine: KimiEngine, books: Mapping[str, str], recorder: Recorder) -> None:
     for text in books.values():
-        await _ask(engine, text, "What is this about?")
+        await _ask(engine, text, "What is this about?", recorder)
     while any(info.state != "ready" for info in await engine.documents()):
         await asyncio.sleep(0.2)
 
 
-async def _ask(engine: KimiEngine, text: str, question: str) -> None:
+async def _ask(engine: KimiEngine, text: str, question: str, recorder: Recorder) -> str:
     messages = (Message(role="system", content=text), Message(role="user", content=question))
     async with aclosing(engine.answer(Ask(request=GenerateRequest(messages=messages)))) as events:
         async for _ in events:
             pass
+    return recorder.prompt
 
 
 @contextmanager

@@ -32,7 +32,7 @@ import questions
 import structlog
 import texts
 from ablations import ablate
-from outcomes import Outcome, beside, counted, language, latency, table
+from outcomes import Outcome, beside, counted, language, latency, recall, table
 from plain import Plain
 from questions import Question, holds
 from recorder import Recorder, gateway, recording
@@ -129,11 +129,12 @@ async def compare(books: Texts, asked: Sequence[Question], options: argparse.Nam
 
 async def take_apart(books: Texts, asked: Sequence[Question], options: argparse.Namespace) -> list[Outcome]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    outcomes = list[Outcome]()
     async with recording() as recorder:
-        outcomes = [
-            outcome(method, budget, question, prompt)
-            async for method, budget, question, prompt in ablate(recorder, books, asked, options.ablated)
-        ]
+        async for method, budget, mine in ablate(recorder, books, asked, options.ablated):
+            some = [outcome(method, budget, question, prompt) for question, prompt in mine]
+            say(f"{method}, {budget} tokens: {recall(some)}")
+            outcomes += some
     cell = beside(outcomes, outcomes[0].method)
     show(
         "Evidence recall by budget (questions won, lost)",
