@@ -69,8 +69,8 @@ lock *args:
         "$scratch/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
             --no-emit-index-url --custom-compile-command "just lock" "$@"
     }
-    compile pyproject.toml --extra llama-cpp --group dev --output-file requirements-dev.txt "$@"
-    compile pyproject.toml --extra llama-cpp --constraint requirements-dev.txt --output-file requirements.txt --upgrade
+    compile pyproject.toml --extra llama-cpp --extra files --group dev --output-file requirements-dev.txt "$@"
+    compile pyproject.toml --extra llama-cpp --extra files --constraint requirements-dev.txt --output-file requirements.txt --upgrade
     for suite in tests/compat/requirements/*.in; do
         compile "$suite" --output-file "${suite%.in}.txt" "$@"
     done

@@ -39,11 +39,14 @@ from openkimi.errors import (
     ConfigError,
     ContextOverflow,
     DocumentNotFound,
+    DocumentPreloaded,
     OpenKimiError,
     PluginError,
     RequestError,
     StorageError,
     StorageFull,
+    UnreadableFile,
+    UnsupportedFile,
     UnsupportedParameter,
     UpstreamError,
 )
@@ -65,6 +68,7 @@ from openkimi.messages import (
     TopLogprob,
     Usage,
 )
+from openkimi.progress import Progress, report_progress
 from openkimi.providers import NoOptions, OpenContext, Provider
 from openkimi.secrets import Secret
 from openkimi.sections import parse_size
@@ -88,6 +92,7 @@ __all__ = [
     "Document",
     "DocumentInfo",
     "DocumentNotFound",
+    "DocumentPreloaded",
     "DocumentState",
     "Embedder",
     "Feature",
@@ -104,6 +109,7 @@ __all__ = [
     "Part",
     "PluginError",
     "Processor",
+    "Progress",
     "Provider",
     "Query",
     "RequestError",
@@ -123,6 +129,8 @@ __all__ = [
     "ToolCallDelta",
     "ToolChoice",
     "TopLogprob",
+    "UnreadableFile",
+    "UnsupportedFile",
     "UnsupportedParameter",
     "UpstreamError",
     "Usage",
@@ -130,4 +138,5 @@ __all__ = [
     "__version__",
     "hookimpl",
     "parse_size",
+    "report_progress",
 ]

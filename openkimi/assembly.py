@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -14,6 +14,7 @@ from openkimi.contracts import Backend, Embedder
 from openkimi.memory import Memory
 from openkimi.pipeline import Pipeline
 from openkimi.preparation import Preparation
+from openkimi.reranking import Reranker
 
 
 class Assembly(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,21 +34,13 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
     Raises:
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
-    components = Components()
-
-    async def use(chosen: Chosen[Any], embedder: Any = None) -> Any:
-        held = components.use(chosen.role, chosen.provider, chosen.options, embedder)
-        return await stack.enter_async_context(held)
-
+    use = _opening(stack)
     backend = await use(config.backend)
     embedder = await use(config.embedder)
-    processor = await use(config.processor, embedder)
-    retriever = await use(config.retriever, embedder)
+    memory = await _memory(config, use, embedder, stack)
     sampler = await use(config.sampler, embedder)
     synthesizer = await use(config.synthesizer, embedder)
     window = min(backend.context_window, config.llm.context_length or backend.context_window)
-    memory = Memory(processor, retriever)
-    stack.push_async_callback(memory.close)
     preparation = Preparation(backend=backend, memory=memory, sampler=sampler, rag=config.rag, window=window)
     pipeline = Pipeline(
         backend=backend,
@@ -64,6 +57,43 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
         admission=Admission(_most_at_once(backend, config.server.max_queue)),
         window=window,
     )
+
+
+async def open_memory(config: Config, stack: AsyncExitStack) -> Memory:
+    """Open the document memory that the config chose and no model, to be closed by the stack.
+
+    Raises:
+        Exception: whatever opening a component raised; those opened before are closed by the stack.
+    """
+    use = _opening(stack)
+    return await _memory(config, use, await use(config.embedder), stack)
+
+
+class _Use(Protocol):
+    async def __call__(self, chosen: Chosen[Any], embedder: Embedder | None = None) -> Any: ...
+
+
+def _opening(stack: AsyncExitStack) -> _Use:
+    components = Components()
+
+    async def use(chosen: Chosen[Any], embedder: Embedder | None = None) -> Any:
+        held = components.use(chosen.role, chosen.provider, chosen.options, embedder)
+        return await stack.enter_async_context(held)
+
+    return use
+
+
+async def _memory(config: Config, use: _Use, embedder: Embedder, stack: AsyncExitStack) -> Memory:
+    processor, retriever = await use(config.processor, embedder), await use(config.retriever, embedder)
+    memory = Memory(processor, retriever, await _reranker(config, use))
+    stack.push_async_callback(memory.close)
+    return memory
+
+
+async def _reranker(config: Config, use: _Use) -> Reranker | None:
+    if config.reranker is None or not config.rag.rerank_ms:
+        return None
+    return Reranker(await use(config.reranker), milliseconds=config.rag.rerank_ms)
 
 
 def _most_at_once(backend: Backend, max_queue: int | None) -> int | None:

@@ -15,9 +15,11 @@ import openkimi
 from openkimi import hookspecs
 from openkimi.access import weak_keys
 from openkimi.api_keys import SHORTEST, ApiKey, digest_of
+from openkimi.asking import ask
 from openkimi.config import build_config, read_config
 from openkimi.documents import ANONYMOUS
 from openkimi.errors import ConfigError, OpenKimiError
+from openkimi.ingesting import ingest
 from openkimi.options import convert_options
 from openkimi.plugins import HOOKS, SECTIONS, Plugins, load_plugins
 from openkimi.preloading import preload_paths
@@ -101,6 +103,10 @@ def schema(output: str | None, config: str | None) -> None:
             Path(output).write_text(text, "utf-8")
         except OSError as error:
             raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+main.add_command(ingest)
+main.add_command(ask)
 
 
 @main.group()

@@ -33,7 +33,13 @@ from openkimi.sections import (
 
 T = TypeVar("T")
 
-DEFAULT_KINDS: dict[str, str] = {"llm": "dummy", "embedder": "use", "processor": "entropy", "rag": "lancedb"}
+DEFAULT_KINDS: dict[str, str] = {
+    "llm": "dummy",
+    "embedder": "use",
+    "processor": "entropy",
+    "rag": "lancedb",
+    "reranker": "e5",
+}
 
 
 class RawConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +57,7 @@ class RawConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     server: ServerSection = ServerSection()
     plugins: PluginsSection = PluginsSection()
     preload: tuple[str, ...] = ()
+    reranker: dict[str, Any] = {}
 
 
 class Chosen(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -66,6 +73,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     backend: Chosen[Backend]
     embedder: Chosen[Embedder]
+    reranker: Chosen[Embedder] | None
     processor: Chosen[Processor]
     retriever: Chosen[Retriever]
     sampler: Chosen[ContextSampler]
@@ -125,6 +133,7 @@ def build_config(
     return Config(
         backend=backend,
         embedder=_choose(found, "embedder", core.embedder, Section)[0],
+        reranker=_choose_reranker(found, core.reranker) if core.reranker or rag.rerank_ms else None,
         processor=_choose(found, "processor", core.processor, Section)[0],
         retriever=retriever,
         sampler=_choose_by_name(found, "sampler", core.mpr.sampling),
@@ -142,9 +151,16 @@ def build_config(
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def _choose(found: Plugins, role: Role, section: Mapping[str, Any], core: type[S]) -> tuple[Chosen[Any], S]:
+def _choose_reranker(found: Plugins, section: Mapping[str, Any]) -> Chosen[Embedder]:
+    """Choose the embedder that orders passages anew; its section is ``reranker``."""
+    return _choose(found, "embedder", section, Section, name="reranker")[0]
+
+
+def _choose(
+    found: Plugins, role: Role, section: Mapping[str, Any], core: type[S], *, name: str = ""
+) -> tuple[Chosen[Any], S]:
     """Split a section into the core's keys and the chosen kind's own, which may share some."""
-    name = SECTIONS[role].partition(".")[0]
+    name = name or SECTIONS[role].partition(".")[0]
     kind = section.get("type", DEFAULT_KINDS[name])
     if not isinstance(kind, str):
         raise ConfigError(f"{name}.type: expected a string, got {type(kind).__name__}")

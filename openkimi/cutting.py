@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
 from openkimi.documents import Document
+from openkimi.following import asked_in
 from openkimi.messages import Message
 from openkimi.turn import Ask, Cut, Place, Turn
 
@@ -17,8 +18,8 @@ Overflows = Callable[[Turn], Awaitable[bool]]
 LONG = 1000
 """Characters from which a message is taken for a document rather than for an instruction."""
 
+_BETWEEN = "\n\n"
 _HEAD, _TAIL = 400, 500
-_SHORT_QUESTION_BYTES = 28
 _BLANK_LINE = re.compile(r"\r?\n[ \t]*\r?\n")
 _INSTRUCTION = re.compile(
     r"\b(?:you|your|answer|answers|reply|respond|question|please|use only)\b|[请你您]|回答|问题",
@@ -48,21 +49,14 @@ def keep_messages(ask: Ask, stored: Sequence[str]) -> Turn:
     return _attach_stored(_whole(ask, stored))
 
 
-def question_of(messages: Sequence[Message]) -> str:
-    """Return what is asked: the last user message, with the one before when it is very short."""
-    asked = [message.text.strip() for message in messages if message.role == "user"]
-    if not asked:
-        return messages[-1].text.strip() if messages else ""
-    if len(asked) > 1 and len(asked[-1].encode("utf-8", "replace")) < _SHORT_QUESTION_BYTES:
-        return f"{asked[-2][-_TAIL:]}\n{asked[-1]}"
-    return asked[-1]
-
-
 def _whole(ask: Ask, stored: Sequence[str]) -> Turn:
+    asked = asked_in(ask.request.messages)
     return Turn(
         request=ask.request,
         cuts=tuple(Cut(message=message) for message in ask.request.messages),
-        question=question_of(ask.request.messages),
+        question=asked.question,
+        last=asked.last,
+        searches=asked.searches,
         tenant=ask.tenant,
         stored=tuple(stored),
     )
@@ -185,28 +179,51 @@ async def _folded_before(turn: Turn, keep_from: int) -> Turn:
     question = [turn.cuts[asking]] if asking < keep_from else []
     staying = {id(cut) for cut in (*instructions, *question)}
     old = [cut for cut in before if id(cut) not in staying]
-    document = await asyncio.to_thread(lambda: Document.of("\n\n".join(map(_line, old))))
+    lines = [_line(cut) for cut in old]
+    document = await asyncio.to_thread(lambda: Document.of(_BETWEEN.join(lines)))
     kept = tuple(id_ for cut in old for id_ in cut.documents)
     memory = Cut(message=Message(role="system"), documents=(document.id, *kept))
     cuts = (*instructions, memory, *question, *turn.cuts[keep_from:])
     documents = {known.id: known for known in (*turn.documents, document)}
-    return _with(turn, cuts, documents.values(), turn.places)
+    places = [*turn.places, *_places(turn, document, old, lines)]
+    folded = _with(turn, cuts, documents.values(), places)
+    # What a question follows up on may be in the transcript now.
+    return msgspec.structs.replace(folded, question=turn.question, last=turn.last, searches=turn.searches)
+
+
+def _places(turn: Turn, document: Document, old: Sequence[Cut], lines: Sequence[str]) -> Iterator[Place]:
+    """Tell which message each part of a transcript is, where it stands there as a whole."""
+    numbers = {id(message): number for number, message in enumerate(turn.request.messages)}
+    start = 0
+    for cut, line in zip(old, lines, strict=True):
+        if not cut.documents:
+            text = start + len(_speaker(cut))
+            number, end = numbers[id(cut.message)], text + len(cut.verbatim)
+            yield Place(document=document.id, message=number, offset=-text, start=start, end=end)
+        start += len(line) + len(_BETWEEN)
 
 
 def _line(cut: Cut) -> str:
     """Write down an old message: who said what, and which tools were called with what."""
     calls = "".join(f" {call.name}({call.arguments})" for call in cut.message.tool_calls)
-    return f"{cut.message.role}: {cut.verbatim}{calls}"
+    return f"{_speaker(cut)}{cut.verbatim}{calls}"
+
+
+def _speaker(cut: Cut) -> str:
+    return f"{cut.message.role}: "
 
 
 def _with(turn: Turn, cuts: Sequence[Cut], documents: Iterable[Document], places: Sequence[Place]) -> Turn:
-    asked = [cut.with_passages("") for cut in cuts]
+    kept = [cut.with_passages("") for cut in cuts]
+    asked = asked_in([message for message in kept if message is not None])
     return msgspec.structs.replace(
         turn,
         cuts=tuple(cuts),
         documents=tuple(documents),
         places=tuple(places),
-        question=question_of([message for message in asked if message is not None]) or turn.question,
+        question=asked.question or turn.question,
+        last=asked.last or turn.last,
+        searches=asked.searches if asked.question else turn.searches,
     )
 
 

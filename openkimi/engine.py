@@ -18,12 +18,14 @@ from openkimi.config import Config, build_config, read_config
 from openkimi.contracts import Vectors
 from openkimi.dimensions import shortened
 from openkimi.documents import ANONYMOUS, Document, DocumentInfo
-from openkimi.errors import BackendUnavailable, RequestError
+from openkimi.errors import BackendUnavailable, DocumentNotFound, DocumentPreloaded, RequestError
+from openkimi.explanation import Explanation
 from openkimi.generation import refuse_unserved
 from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.pipeline import Event
 from openkimi.preloading import preload_paths, read_preloads
+from openkimi.progress import Report, ignore
 from openkimi.streams import merge
 from openkimi.turn import Ask
 
@@ -148,21 +150,79 @@ class KimiEngine:
         async with self:
             yield
 
-    async def ingest(self, text: str) -> str:
+    async def ingest(self, text: str, *, report: Report = ignore) -> str:
         """Remember a document for the questions that follow and return its id.
+
+        ``report`` is told how far the work is, now and then, from any thread.
 
         Raises:
             StorageError: it could not be stored.
         """
         memory = (await self._ready()).memory
-        document = await asyncio.to_thread(Document.of, text)
-        await memory.remember(document, self._tenant)
+        document = await asyncio.to_thread(Document.of, text, kept=True)
+        await memory.remember(document, self._tenant, report)
         self._scope[document.id] = None
         return document.id
+
+    async def store(
+        self, text: str, *, name: str | None = None, tenant: str = ANONYMOUS, kept: bool = True
+    ) -> DocumentInfo:
+        """Store a document for requests that name its id; the same text again is the same document.
+
+        One that is not ``kept`` may be dropped when room is needed, as those that come in requests are.
+
+        Raises:
+            RequestError: there is nothing in it.
+            StorageError: it could not be stored.
+        """
+        memory = (await self._ready()).memory
+        if not text.strip():
+            raise RequestError(
+                "'text': there is none in it; a document needs text", param="text", code="invalid_value"
+            )
+        document = await asyncio.to_thread(Document.of, text, name=name, kept=kept)
+        await memory.remember(document, self._tenant_of(tenant))
+        return await self.document(document.id, tenant)
 
     async def documents(self, tenant: str = ANONYMOUS) -> Sequence[DocumentInfo]:
         """List the documents that a tenant may search, also those that came in requests, oldest first."""
         return await (await self._ready()).memory.list(self._tenant_of(tenant))
+
+    async def document(self, document_id: str, tenant: str = ANONYMOUS) -> DocumentInfo:
+        """Tell what is known of a document that a tenant may search.
+
+        Raises:
+            DocumentNotFound: there is none.
+        """
+        info = await (await self._ready()).memory.own(document_id, self._tenant_of(tenant))
+        if info is None:
+            raise DocumentNotFound(f"there is no stored document '{document_id}'")
+        return info
+
+    async def document_text(self, document_id: str, tenant: str = ANONYMOUS) -> str:
+        """Return the text of a document that a tenant may search, to the character.
+
+        Raises:
+            DocumentNotFound: there is none.
+        """
+        return await (await self._ready()).memory.text(document_id, self._tenant_of(tenant))
+
+    async def forget(self, document_id: str, tenant: str = ANONYMOUS) -> None:
+        """Delete a tenant's document; the same text of another tenant stays.
+
+        Raises:
+            DocumentNotFound: there is none.
+            DocumentPreloaded: the config preloads it, for every tenant.
+        """
+        memory, owner = (await self._ready()).memory, self._tenant_of(tenant)
+        if not memory.is_shared(document_id, owner) and await memory.forget(document_id, owner):
+            if owner == self._tenant:
+                self._scope.pop(document_id, None)
+            return
+        await self.document(document_id, tenant)
+        raise DocumentPreloaded(
+            f"the document '{document_id}' is preloaded for all callers: take its file out of 'preload'"
+        )
 
     async def embed(self, texts: Sequence[str], *, dimensions: int | None = None) -> Vectors:
         """Embed texts with the configured embedder; shape ``(len(texts), dimensions)``, unit rows.
@@ -246,6 +306,17 @@ class KimiEngine:
                 async for event in events:
                     yield event
 
+    async def explain(self, ask: Ask, *, limit: int = 100) -> Explanation:
+        """Tell how the prompt of :meth:`answer` comes about, with its best ``limit`` hits, without the model.
+
+        Documents of the request are processed and remembered as they are for an answer.
+
+        Raises:
+            RequestError: the request cannot be served as it is.
+        """
+        opened = await self._ready()
+        return await opened.pipeline.explain(self._owned(ask), preloaded=tuple(self._scope), limit=limit)
+
     async def answer_each(self, asks: Sequence[Ask]) -> AsyncGenerator[tuple[int, Event], None]:
         """Answer several asks as one request, several at once; each event comes with the number of its ask.
 
@@ -266,9 +337,11 @@ class KimiEngine:
                     yield event
 
     def _run(self, opened: Assembly, ask: Ask) -> AsyncGenerator[Event, None]:
-        if (tenant := self._tenant_of(ask.tenant)) != ask.tenant:
-            ask = msgspec.structs.replace(ask, tenant=tenant)
-        return opened.pipeline.run(ask, preloaded=tuple(self._scope))
+        return opened.pipeline.run(self._owned(ask), preloaded=tuple(self._scope))
+
+    def _owned(self, ask: Ask) -> Ask:
+        tenant = self._tenant_of(ask.tenant)
+        return ask if tenant == ask.tenant else msgspec.structs.replace(ask, tenant=tenant)
 
     @contextmanager
     def _admitted(self, opened: Assembly) -> Iterator[None]:
@@ -317,7 +390,7 @@ class KimiEngine:
             return
         memory = (await self._ready()).memory
         for info in await memory.retriever.list(tenant=self._tenant):
-            if info.id not in self._scope:
+            if info.id not in self._scope and not info.kept:
                 await memory.forget(info.id, self._tenant)
 
     async def _open(self, config: Config, stack: AsyncExitStack) -> None:
@@ -345,8 +418,7 @@ class KimiEngine:
 
     async def _preload(self, memory: Memory, config: Config) -> None:
         preloaded: list[str] = []
-        for text in await read_preloads(config.preload):
-            document = await asyncio.to_thread(Document.of, text)
+        for document in await read_preloads(config.preload):
             await memory.remember(document, self._tenant)
             memory.share(document.id, self._tenant)
             preloaded.append(document.id)

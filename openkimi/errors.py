@@ -6,7 +6,10 @@
     ├── RequestError             the caller's request; ``param`` names the field
     │   ├── UnsupportedParameter a parameter that the chosen backend cannot serve
     │   ├── ContextOverflow      what may not be shortened is larger than the window
-    │   └── DocumentNotFound     a document that this tenant does not have
+    │   ├── DocumentNotFound     a document that this tenant does not have
+    │   ├── DocumentPreloaded    a document of all tenants, which none of them may delete
+    │   ├── UnreadableFile       a file that is damaged, encrypted, empty or too large to convert
+    │   └── UnsupportedFile      a file of a format that is not read here
     ├── BackendError             the model or the server behind it failed
     │   ├── BackendUnavailable   not reachable, or still busy; worth a retry
     │   ├── BackendTimeout       it took longer than allowed
@@ -70,6 +73,24 @@ class DocumentNotFound(RequestError):
     """This tenant has no document of that id."""
 
     code = "document_not_found"
+
+
+class DocumentPreloaded(RequestError):
+    """The config preloads the document for every tenant, and only the config can take it away."""
+
+    code = "document_preloaded"
+
+
+class UnreadableFile(RequestError):
+    """A file has a format that is read here, and no text can be had from it."""
+
+    code = "unreadable_file"
+
+
+class UnsupportedFile(RequestError):
+    """A file has a format that is not read here, or not without an extra."""
+
+    code = "unsupported_file"
 
 
 class BackendError(OpenKimiError):

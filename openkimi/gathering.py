@@ -7,6 +7,7 @@ import secrets
 import msgspec
 
 from openkimi.messages import Delta, FinishReason, TokenLogprob, ToolCall, Usage
+from openkimi.progress import Progress
 from openkimi.receipt import Receipt
 
 
@@ -61,12 +62,12 @@ class Answer:
         self.choices = tuple(Choice() for _ in range(n))
         self.receipt: Receipt | None = None
 
-    def add(self, event: Delta | Receipt) -> None:
+    def add(self, event: Delta | Receipt | Progress) -> None:
         """Take one more event."""
-        if isinstance(event, Receipt):
-            self.receipt = event
-        else:
+        if isinstance(event, Delta):
             self.choices[event.index].add(event)
+        elif isinstance(event, Receipt):
+            self.receipt = event
 
     @property
     def usage(self) -> Usage:

@@ -13,7 +13,10 @@ import structlog
 
 from openkimi.contracts import Processor, Retriever
 from openkimi.documents import Chunk, Document, DocumentInfo, Hit, Query
+from openkimi.errors import DocumentNotFound
+from openkimi.progress import Progress, Report, ignore, logging, reporting
 from openkimi.refreshing import Refreshing
+from openkimi.reranking import Reranker
 
 log = structlog.get_logger()
 
@@ -24,9 +27,10 @@ _CORE_CHUNKS = 64
 class Memory:
     """Processes documents into the retriever, and brings back what a question needs."""
 
-    def __init__(self, processor: Processor, retriever: Retriever) -> None:
+    def __init__(self, processor: Processor, retriever: Retriever, reranker: Reranker | None = None) -> None:
         self.retriever = retriever
         self._processor = processor
+        self._reranker = reranker
         self._work = _Shared()
         self._owners: dict[str, str] = {}
         self._densest: OrderedDict[tuple[str, str], tuple[Chunk, ...]] = OrderedDict()
@@ -40,18 +44,39 @@ class Memory:
         """Stop what runs in the background."""
         await self._refreshing.close()
 
-    async def remember(self, document: Document, tenant: str) -> None:
-        """Make a document searchable, unless it is; two callers with the same document share the work."""
-        await self._work.run((tenant, document.id), lambda: self._remember(document, tenant))
+    async def remember(self, document: Document, tenant: str, report: Report = ignore) -> None:
+        """Make a document searchable, unless it is.
+
+        Two callers with the same document share the work, and each hears of its progress.
+        """
+        await self._work.run(
+            (tenant, document.id), lambda report: self._remember(document, tenant, report), report
+        )
         await self._describe(document, tenant)
 
     def share(self, document_id: str, tenant: str) -> None:
         """Let every tenant search a document of this one."""
         self._owners[document_id] = tenant
 
+    def is_shared(self, document_id: str, tenant: str) -> bool:
+        """Tell whether it is a document of this tenant that every other one may search."""
+        return self._owners.get(document_id) == tenant
+
     async def get(self, document_id: str, tenant: str) -> DocumentInfo | None:
         """Tell what is known of a document that the tenant may search, None when there is none."""
         return await self.retriever.get(document_id, tenant=self._owner(document_id, tenant))
+
+    async def own(self, document_id: str, tenant: str) -> DocumentInfo | None:
+        """Tell what is known of a document as the tenant calls it: its own before one that all share."""
+        return await self.retriever.get(document_id, tenant=tenant) or await self.get(document_id, tenant)
+
+    async def text(self, document_id: str, tenant: str) -> str:
+        """Return the text of a document that the tenant may search.
+
+        Raises:
+            DocumentNotFound: there is none.
+        """
+        return await self.retriever.text(document_id, tenant=self._owner(document_id, tenant))
 
     async def list(self, tenant: str) -> Sequence[DocumentInfo]:
         """List the documents that the tenant may search, oldest first."""
@@ -89,16 +114,29 @@ class Memory:
                 )
                 for owner, ids in owned.items()
             ]
-        if len(found) == 1:
-            return found[0]
-        return sorted(itertools.chain(*found), key=lambda hit: -hit.score)[:limit]
+        hits = sorted(itertools.chain(*found), key=lambda hit: -hit.score)[:limit]
+        return hits if self._reranker is None else await self._reranker.rerank(question, hits)
+
+    async def chunks(self, document_id: str, tenant: str) -> Sequence[Chunk]:
+        """Return all of a document's chunks in order.
+
+        Raises:
+            DocumentNotFound: there is no such document that the tenant may search.
+        """
+        return await self.retriever.read(document_id, tenant=self._owner(document_id, tenant))
 
     async def densest(self, document_id: str, tenant: str) -> Sequence[Chunk]:
-        """Return a document's densest chunks, the densest first; always the same for the same document."""
+        """Return a document's densest chunks, the densest first; always the same for the same document.
+
+        One that was deleted while a request uses it has none.
+        """
         tenant = self._owner(document_id, tenant)
         key = (tenant, document_id)
         if key not in self._densest:
-            self._note_densest(key, await self.retriever.read(document_id, tenant=tenant))
+            try:
+                self._note_densest(key, await self.retriever.read(document_id, tenant=tenant))
+            except DocumentNotFound:
+                return ()
         self._densest.move_to_end(key)
         return self._densest[key]
 
@@ -111,14 +149,22 @@ class Memory:
     def _owner(self, document_id: str, tenant: str) -> str:
         return self._owners.get(document_id, tenant)
 
-    async def _remember(self, document: Document, tenant: str) -> None:
+    async def _remember(self, document: Document, tenant: str, report: Report) -> None:
         known = await self.retriever.get(document.id, tenant=tenant)
         if known is not None:
             if known.fingerprint != self._processor.version:
                 self._refreshing.schedule((tenant, document.id))
             return
-        chunks = await self._processor.process(document)
-        await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
+        write = logging(document=document.id)
+
+        def tell(progress: Progress) -> None:
+            write(progress)
+            report(progress)
+
+        with reporting("cutting", tell):
+            chunks = await self._processor.process(document)
+        with reporting("storing", tell):
+            await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
         await asyncio.to_thread(self._note_densest, (tenant, document.id), chunks)
         log.info("document_stored", document=document.id, characters=len(document.text), chunks=len(chunks))
 
@@ -148,20 +194,32 @@ class _Shared:
     """Runs a piece of work once for all who ask for it meanwhile; it ends when the last of them leaves."""
 
     def __init__(self) -> None:
-        self._tasks: dict[object, tuple[asyncio.Task[None], list[None]]] = {}
+        self._tasks: dict[object, tuple[asyncio.Task[None], list[Report]]] = {}
 
-    async def run(self, key: object, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def run(
+        self, key: object, work: Callable[[Report], Coroutine[Any, Any, None]], report: Report
+    ) -> None:
         while key in self._tasks and self._tasks[key][0].cancelling():
             await asyncio.wait([self._tasks[key][0]])
         if key not in self._tasks:
-            self._tasks[key] = (asyncio.create_task(work()), [])
-            self._tasks[key][0].add_done_callback(lambda task: self._tasks.pop(key))
+            self._begin(key, work)
         task, waiting = self._tasks[key]
-        waiting.append(None)
+        waiting.append(report)
         try:
             await asyncio.shield(task)
         finally:
-            waiting.pop()
+            waiting.remove(report)
             if not waiting and not task.done():
                 task.cancel()
                 await asyncio.wait([task])
+
+    def _begin(self, key: object, work: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
+        waiting: list[Report] = []
+
+        def tell(progress: Progress) -> None:
+            for report in tuple(waiting):
+                report(progress)
+
+        task = asyncio.create_task(work(tell))
+        task.add_done_callback(lambda _: self._tasks.pop(key))
+        self._tasks[key] = (task, waiting)

@@ -77,6 +77,17 @@ async def answer_of(walked: Sequence[Walked], synthesis: Synthesis) -> AsyncGene
                 yield msgspec.structs.replace(delta, usage=spent + (delta.usage or Usage()))
 
 
+def read_for(walked: Sequence[Walked], synthesis: Synthesis) -> tuple[Hit, ...]:
+    """Return the passages behind the answer: those of the chosen path, of all where it was written anew."""
+    read = {
+        (hit.document_id, hit.chunk.start, hit.chunk.end): hit
+        for path in walked
+        if synthesis.chosen in {None, path.candidate.index}
+        for hit in path.candidate.context
+    }
+    return tuple(read.values())
+
+
 async def _walk(index: int, path: Path) -> Walked:
     deltas: list[Delta] = []
     answer = Choice()

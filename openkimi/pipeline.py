@@ -7,18 +7,27 @@ from contextlib import aclosing
 
 import msgspec
 
+from openkimi.budget import seal
+from openkimi.citing import Citing
 from openkimi.contracts import Backend, Synthesizer
+from openkimi.explanation import Explanation, explain
 from openkimi.generation import generate, refuse_unserved
 from openkimi.messages import Delta, GenerateRequest, Message
+from openkimi.notes import Read, Reader
 from openkimi.packing import Packed
-from openkimi.paths import Path, answer_of, walk
-from openkimi.preparation import Preparation, Prepared
+from openkimi.paths import Path, answer_of, read_for, walk
+from openkimi.preparation import Preparation, Prepared, last_of
+from openkimi.progress import Progress
+from openkimi.reading import Reading
 from openkimi.receipt import Receipt
 from openkimi.streams import closing, merge
 from openkimi.turn import Ask
 
-Event = Delta | Receipt
+AnswerPart = Delta | Receipt
 """What an answer is made of: the receipt of its prompt, then its deltas."""
+
+Event = AnswerPart | Progress
+"""What comes while a question is answered: how far the work on a long text is, then the answer."""
 
 
 class Pipeline:
@@ -37,36 +46,103 @@ class Pipeline:
         self._preparation = preparation
         self._synthesizer = synthesizer
         self._window = window
+        self._reader = Reader(backend, window)
         self._mpr_candidates = mpr_candidates
 
     async def run(self, ask: Ask, *, preloaded: Sequence[str] = ()) -> AsyncGenerator[Event, None]:
         """Yield a receipt, then the deltas of every answer asked for, each with its ``index``.
 
-        With several paths a second receipt, which holds how well they agree, replaces the first.
+        What long work is done before comes as progress. A receipt that comes later replaces the one before:
+        with several paths one that holds how well they agree, after a reading of the whole one with its
+        notes, and before the last delta of each answer one with its citations.
 
         Raises:
             RequestError: the request cannot be served as it is.
             BackendError: the model failed.
         """
-        refuse_unserved(ask.request, self._backend)
-        paths = ask.mpr_candidates or self._mpr_candidates
-        prepared = await self._preparation.prepare(ask, preloaded=preloaded, paths=paths)
+        prepared: Prepared | None = None
+        async with aclosing(self._steps(ask, preloaded)) as steps:
+            async for step in steps:
+                if isinstance(step, Prepared):
+                    prepared = step
+                else:
+                    yield step
+        assert prepared is not None
         yield prepared.receipt
-        choices = [self._choice(prepared, ask.request, index) for index in range(ask.n)]
+        if prepared.reading is not None:
+            async with aclosing(self._read(prepared.reading, ask)) as events:
+                async for event in events:
+                    yield event
+            return
+        citing = Citing(prepared.turn, prepared.receipt, wanted=ask.citations)
+        choices = [self._choice(prepared, citing, ask.request, index) for index in range(ask.n)]
         async with closing(merge(choices) if ask.n > 1 else choices[0]) as events:
             async for event in events:
                 yield event
 
-    def _choice(self, prepared: Prepared, request: GenerateRequest, index: int) -> AsyncIterator[Event]:
+    def _steps(self, ask: Ask, preloaded: Sequence[str]) -> AsyncGenerator[Progress | Prepared, None]:
+        refuse_unserved(ask.request, self._backend)
+        paths = ask.mpr_candidates or self._mpr_candidates
+        return self._preparation.steps(ask, preloaded=preloaded, paths=paths)
+
+    async def explain(self, ask: Ask, *, preloaded: Sequence[str] = (), limit: int = 100) -> Explanation:
+        """Tell how the prompts that :meth:`run` would send come about, without asking the model.
+
+        Raises:
+            RequestError: the request cannot be served as it is.
+        """
+        prepared = await last_of(self._steps(ask, preloaded))
+        requests = [
+            seal(
+                self._backend,
+                _seeded(packed.request, _seed(ask.request, at)),
+                prompt_tokens=packed.prompt_tokens,
+                window=self._window,
+            )
+            for at, packed in enumerate(prepared.packs)
+        ]
+        infos = await self._preparation.infos(prepared.turn)
+        return explain(prepared, requests, infos, top_k=self._preparation.top_k, limit=limit)
+
+    async def _read(self, reading: Reading, ask: Ask) -> AsyncGenerator[Event, None]:
+        """Have all of it read, then answer from the notes; the last delta counts what all of it cost."""
+        read: Read | None = None
+        async with aclosing(self._reader.read(reading)) as steps:
+            async for step in steps:
+                if isinstance(step, Read):
+                    read = step
+                else:
+                    yield step
+        assert read is not None
+        yield read.receipt
+        citing = Citing(reading.turn, read.receipt, wanted=ask.citations)
+        answer = citing.follow(self._generate(read.packed, ask.request.seed), read.passages, choice=0)
+        async with aclosing(answer) as events:
+            async for event in events:
+                if isinstance(event, Delta) and event.usage is not None:
+                    yield msgspec.structs.replace(event, usage=read.spent + event.usage)
+                else:
+                    yield event
+
+    def _choice(
+        self, prepared: Prepared, citing: Citing, request: GenerateRequest, index: int
+    ) -> AsyncIterator[Event]:
         first = index * len(prepared.packs)
         paths = [self._path(packed, _seed(request, first + at)) for at, packed in enumerate(prepared.packs)]
         answer: AsyncIterator[Event] = (
-            paths[0].start() if len(paths) == 1 else self._reason(prepared, paths, request)
+            citing.follow(paths[0].start(), paths[0].context, choice=index)
+            if len(paths) == 1
+            else self._reason(prepared, citing, paths, request, index)
         )
         return _numbered(answer, index) if index else answer
 
     async def _reason(
-        self, prepared: Prepared, paths: Sequence[Path], request: GenerateRequest
+        self,
+        prepared: Prepared,
+        citing: Citing,
+        paths: Sequence[Path],
+        request: GenerateRequest,
+        index: int,
     ) -> AsyncGenerator[Event, None]:
         """Run the paths and make one answer of them."""
 
@@ -76,10 +152,11 @@ class Pipeline:
         walked = await walk(paths)
         candidates = [path.candidate for path in walked]
         synthesis = await self._synthesizer.synthesize(prepared.question, candidates, ask_model)
-        yield msgspec.structs.replace(prepared.receipt, agreement=synthesis.agreement)
-        async with aclosing(answer_of(walked, synthesis)) as deltas:
-            async for delta in deltas:
-                yield delta
+        yield citing.agree(synthesis.agreement)
+        answer = answer_of(walked, synthesis)
+        async with aclosing(citing.follow(answer, read_for(walked, synthesis), choice=index)) as events:
+            async for event in events:
+                yield event
 
     async def _single(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         prepared = await self._preparation.prepare(Ask(request=request, documents=()))
@@ -91,9 +168,7 @@ class Pipeline:
         return Path(start=lambda: self._generate(packed, seed), context=packed.passages)
 
     def _generate(self, packed: Packed, seed: int | None) -> AsyncGenerator[Delta, None]:
-        request = packed.request
-        if request.seed != seed:
-            request = msgspec.structs.replace(request, seed=seed)
+        request = _seeded(packed.request, seed)
         return generate(self._backend, request, prompt_tokens=packed.prompt_tokens, window=self._window)
 
 
@@ -101,6 +176,10 @@ async def _numbered(answer: AsyncIterator[Event], index: int) -> AsyncGenerator[
     async with closing(answer) as events:
         async for event in events:
             yield msgspec.structs.replace(event, index=index) if isinstance(event, Delta) else event
+
+
+def _seeded(request: GenerateRequest, seed: int | None) -> GenerateRequest:
+    return request if request.seed == seed else msgspec.structs.replace(request, seed=seed)
 
 
 def _seed(request: GenerateRequest, number: int) -> int | None:

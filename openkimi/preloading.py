@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from openkimi.errors import ConfigError
+from openkimi.documents import Document
+from openkimi.errors import ConfigError, RequestError, UnreadableFile, UnsupportedFile
+from openkimi.files.converting import Converter, refuse_missing
+from openkimi.files.formats import format_of
+from openkimi.files.reading import matching, read_file
+
+_HEAD = 4096
 
 
 def preload_paths(patterns: Sequence[str]) -> list[Path]:
     """Resolve file names and globs, in order and without repeats.
 
     Raises:
-        ConfigError: a pattern matches no file.
+        ConfigError: a pattern matches no file, or one of a format that is not read here.
     """
     paths: dict[Path, None] = {}
     for index, pattern in enumerate(patterns):
-        matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns too
-        found = [path for path in map(Path, matches) if path.is_file()]
+        found = matching(pattern)
         if not found:
             raise ConfigError(f"preload[{index}]: no file matches {pattern!r}")
         paths.update(dict.fromkeys(found))
+    for path in paths:
+        try:
+            refuse_missing(format_of(read_file(path, _HEAD), name=path.name))
+        except (UnreadableFile, UnsupportedFile) as error:
+            raise _wrong(path, error) from error
     return list(paths)
 
 
-async def read_preloads(patterns: Sequence[str]) -> list[str]:
-    """Read the UTF-8 text of every file that the patterns match.
+async def read_preloads(patterns: Sequence[str]) -> list[Document]:
+    """Read every file that the patterns match as a document that is kept under the file's name.
 
     Raises:
-        ConfigError: a pattern matches no file, or a file is no UTF-8 text.
+        ConfigError: a pattern matches no file, or a file cannot be read.
     """
-    return await asyncio.to_thread(lambda: [_read(path) for path in preload_paths(patterns)])
+    converter = Converter()
+    return [await _read(path, converter) for path in await asyncio.to_thread(preload_paths, patterns)]
 
 
-def _read(path: Path) -> str:
+async def _read(path: Path, converter: Converter) -> Document:
     try:
-        return path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"preload: {path} is not UTF-8 text (byte {error.start}); convert it first"
-        ) from error
-    except OSError as error:
-        raise ConfigError(f"preload: {path} cannot be read: {error.strerror}") from error
+        text = await converter.text_of(await asyncio.to_thread(read_file, path), name=path.name)
+    except (UnreadableFile, UnsupportedFile) as error:
+        raise _wrong(path, error) from error
+    return await asyncio.to_thread(Document.of, text, name=path.name, kept=True)
+
+
+def _wrong(path: Path, error: RequestError) -> ConfigError:
+    return ConfigError(f"preload: {path}: {error.message}")

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
 
 import msgspec
 
 from openkimi import budget as budgets
+from openkimi.accounting import receipt_of
 from openkimi.budget import Budget
 from openkimi.contracts import Backend, ContextSampler
 from openkimi.cutting import LONG, cut_long_messages, keep_messages
-from openkimi.documents import Hit
+from openkimi.documents import DocumentInfo, Hit
 from openkimi.errors import DocumentNotFound
+from openkimi.finding import Finder
 from openkimi.memory import Memory
 from openkimi.packing import Packed, pack
-from openkimi.receipt import Receipt, documents_of, passages_of
+from openkimi.progress import Progress, watched
+from openkimi.reading import Planner, Reading
+from openkimi.receipt import Receipt
 from openkimi.sections import RagSection
 from openkimi.turn import Ask, Turn
 
-_RELEVANT_SIMILARITY = 0.32
-_UNRELATED_SIMILARITY = 0.24
-_FEWEST_HITS = 64
-_SHORT_PASSAGE_TOKENS = 40
-
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt for each reasoning path, with the receipt of the first."""
+    """One prompt for each reasoning path, with the receipt of the first.
+
+    ``contexts`` are the passages that each path could choose from, the most wanted first. Where a text is to
+    be read from beginning to end, ``reading`` has the plan and there are no packs yet.
+    """
 
     packs: tuple[Packed, ...]
-    question: str
+    turn: Turn
+    budget: Budget
     receipt: Receipt
+    contexts: tuple[tuple[Hit, ...], ...] = ()
+    reading: Reading | None = None
+
+    @property
+    def question(self) -> str:
+        """What was searched for."""
+        return self.turn.question
 
 
 class Preparation:
@@ -41,36 +54,79 @@ class Preparation:
         self._backend = backend
         self._memory = memory
         self._sampler = sampler
+        self.top_k = rag.top_k
+        self._finder = Finder(backend=backend, memory=memory, rag=rag)
+        self._planner = Planner(backend=backend, memory=memory, rag=rag, window=window)
         self._rag = rag
         self._window = window
 
     async def prepare(self, ask: Ask, *, preloaded: Sequence[str] = (), paths: int = 1) -> Prepared:
-        """Build the prompt of each reasoning path.
+        """Build the prompt of each reasoning path, as :meth:`steps` does."""
+        return await last_of(self.steps(ask, preloaded=preloaded, paths=paths))
+
+    async def steps(
+        self, ask: Ask, *, preloaded: Sequence[str] = (), paths: int = 1
+    ) -> AsyncGenerator[Progress | Prepared, None]:
+        """Build the prompt of each reasoning path, and tell on the way how far the work on new documents is.
 
         Preloaded documents add passages only where these are relevant to the question. What stands before a
         suffix is no question: it stays as it is, with no passages and one path.
 
         Raises:
             DocumentNotFound: a document that the request names is not the tenant's.
+            RequestError: reading all of it takes more answers of the model than are allowed.
         """
-        if ask.request.suffix is not None and "suffix" in self._backend.features:
-            return await self._unchanged(ask, keep_messages(ask, ()), paths=1)
         limits = budgets.plan(
             self._backend,
             ask.request,
             window=self._window,
             max_context_tokens=self._rag.max_context_tokens,
         )
+        if ask.request.suffix is not None and "suffix" in self._backend.features:
+            yield await self._unchanged(ask, keep_messages(ask, ()), limits, paths=1)
+            return
         turn, tokens = await self._cut(ask, limits, preloaded)
-        turn = await self._search(turn, ask, limits)
+        for document in turn.documents:
+            remember = partial(self._memory.remember, document, turn.tenant)
+            async with aclosing(watched(remember)) as told:
+                async for progress in told:
+                    yield progress
+        yield await self._build(turn, ask, limits, paths, tokens)
+
+    async def _build(self, turn: Turn, ask: Ask, limits: Budget, paths: int, tokens: int | None) -> Prepared:
+        if ask.mode == "exhaustive" and (reading := await self._planned(turn, ask, limits)):
+            return Prepared(packs=(), turn=turn, budget=limits, receipt=reading.receipt(), reading=reading)
+        found = await self._finder.find(turn, ask, limits)
+        turn = msgspec.structs.replace(turn, hits=found.hits, irrelevant=found.irrelevant)
         if not turn.documents and not turn.hits:
-            return await self._unchanged(ask, turn, paths, tokens)
-        core = await self._core(turn, limits)
+            return await self._unchanged(ask, turn, limits, paths, tokens)
+        core = await self._core(turn, limits) if found.mode != "summary" else []
+        contexts = self._contexts(turn, paths)
         packs = [
             await pack(self._backend, turn, context, limits, core=core, top_k=self._rag.top_k)
-            for context in self._contexts(turn, paths)
+            for context in contexts
         ]
-        return Prepared(packs=tuple(packs), question=turn.question, receipt=_receipt(turn, packs, limits))
+        receipt = await receipt_of(self._backend, turn, packs[0], limits, await self.infos(turn))
+        return Prepared(
+            packs=tuple(packs),
+            turn=turn,
+            budget=limits,
+            receipt=msgspec.structs.replace(receipt, mode=found.mode, paths=len(packs)),
+            contexts=tuple(map(tuple, contexts)),
+        )
+
+    async def infos(self, turn: Turn) -> dict[str, DocumentInfo]:
+        """Tell what is known of the documents in scope, by their ids."""
+        found = {id_: await self._memory.get(id_, turn.tenant) for id_ in turn.scope}
+        return {id_: info for id_, info in found.items() if info is not None}
+
+    async def _planned(self, turn: Turn, ask: Ask, limits: Budget) -> Reading | None:
+        """Plan to read what was asked about, or else what is preloaded; None where there is nothing."""
+        documents = self._finder.asked_for(turn, ask) or turn.scope
+        if not documents:
+            return None
+        reading = await self._planner.plan(turn, ask, documents, limits, await self.infos(turn))
+        return reading if reading.parts else None
 
     async def _cut(self, ask: Ask, limits: Budget, preloaded: Sequence[str]) -> tuple[Turn, int | None]:
         """Tell documents from instructions, if the messages do not fit or document text is capped.
@@ -112,68 +168,34 @@ class Preparation:
                 )
         return ask.documents or ()
 
-    async def _search(self, turn: Turn, ask: Ask, limits: Budget) -> Turn:
-        if not turn.documents and not turn.stored:
-            return turn
-        for document in turn.documents:
-            await self._memory.remember(document, turn.tenant)
-        found = await self._memory.search(
-            turn.question,
-            turn.scope,
-            tenant=turn.tenant,
-            limit=max(_FEWEST_HITS, limits.context // _SHORT_PASSAGE_TOKENS),
-            similarity_threshold=self._rag.similarity_threshold,
-        )
-        asked_for = {document.id for document in turn.documents} | {*(ask.documents or ()), *ask.ingested}
-        hits = [hit for hit in found if hit.document_id in asked_for or _is_relevant(hit)]
-        return msgspec.structs.replace(turn, hits=(*hits, *await self._fallback(turn, hits)))
-
-    async def _fallback(self, turn: Turn, found: Sequence[Hit]) -> list[Hit]:
-        """Offer the densest passages of each sent document that has no hit."""
-        answered = {hit.document_id for hit in found}
-        silent = [document.id for document in turn.documents if document.id not in answered]
-        return [hit for document_id in silent for hit in await self._densest(turn, document_id)]
-
     async def _core(self, turn: Turn, limits: Budget) -> list[Hit]:
         """Return the densest passages; a processor marks those that never belong here by density 0."""
         if not limits.core:
             return []
-        densest = [hit for document in turn.documents for hit in await self._densest(turn, document.id)]
+        densest = [
+            hit for document in turn.documents for hit in await self._finder.densest(turn, document.id)
+        ]
         return [hit for hit in densest if hit.chunk.density > 0]
-
-    async def _densest(self, turn: Turn, document_id: str) -> list[Hit]:
-        chunks = await self._memory.densest(document_id, turn.tenant)
-        return [Hit(document_id=document_id, chunk=chunk, score=0.0) for chunk in chunks]
 
     def _contexts(self, turn: Turn, paths: int) -> Sequence[Sequence[Hit]]:
         if paths == 1:
             return [turn.hits]
         return self._sampler.sample(turn.hits, paths, seed=turn.request.seed or 0)
 
-    async def _unchanged(self, ask: Ask, turn: Turn, paths: int, tokens: int | None = None) -> Prepared:
+    async def _unchanged(
+        self, ask: Ask, turn: Turn, limits: Budget, paths: int, tokens: int | None = None
+    ) -> Prepared:
         if tokens is None:
             tokens = await self._backend.count_prompt(ask.request)
         packed = Packed(request=ask.request, prompt_tokens=tokens)
         receipt = Receipt(compressed=False, window=self._window, prompt_tokens=tokens, paths=paths)
-        return Prepared(packs=(packed,) * paths, question=turn.question, receipt=receipt)
+        return Prepared(packs=(packed,) * paths, turn=turn, budget=limits, receipt=receipt)
 
 
-def _is_relevant(hit: Hit) -> bool:
-    """Judge a passage nobody asked for: near in meaning, or sharing words and not far in meaning."""
-    similarity = 1.0 if hit.similarity is None else hit.similarity
-    return similarity >= (_UNRELATED_SIMILARITY if hit.lexical else _RELEVANT_SIMILARITY)
-
-
-def _receipt(turn: Turn, packs: Sequence[Packed], limits: Budget) -> Receipt:
-    first = packs[0]
-    return Receipt(
-        compressed=True,
-        window=limits.window,
-        prompt_tokens=first.prompt_tokens,
-        context_tokens=first.context_tokens,
-        max_context_tokens=limits.context,
-        documents=documents_of(turn, first.passages),
-        passages=passages_of(turn, first.passages),
-        found=len(turn.hits),
-        paths=len(packs),
-    )
+async def last_of(steps: AsyncGenerator[Progress | Prepared, None]) -> Prepared:
+    """Return the prompts at the end of the steps that lead to them."""
+    async with aclosing(steps):
+        async for step in steps:
+            if isinstance(step, Prepared):
+                return step
+    raise AssertionError("the last step is the prompt")

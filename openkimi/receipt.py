@@ -1,21 +1,28 @@
-"""The receipt: what became of the caller's documents on the way into the prompt."""
+"""The receipt: what became of the caller's documents on their way to the model, and what the answer cites."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeVar
 
 import msgspec
 
-from openkimi.documents import Hit
-from openkimi.turn import Turn
+from openkimi.citations import AnswerSpan, Citation, Citations
+from openkimi.modes import UsedMode
+
+S = TypeVar("S", bound=AnswerSpan)
+
+PassageKind = Literal["dense", "retrieved"]
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
     """A passage that stands in the prompt.
 
     ``start`` and ``end`` are character offsets into the text of the message it came from; ``message`` is
-    that message's number in the request. It is None for a document that was stored before and for the
-    transcript of earlier exchanges: then the offsets are into that document's own text.
+    that message's number in the request. It is None for a document that was stored before, and for what
+    goes over several of the earlier exchanges: then the offsets are into that document's own text, which
+    for exchanges is their transcript. ``kind`` tells why it is there: it was found for the question, or
+    taken for what it holds, whatever the question.
     """
 
     document: str
@@ -24,24 +31,46 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     density: float
     message: int | None = None
+    kind: PassageKind = "retrieved"
+    lexical: float | None = None
+    similarity: float | None = None
 
 
 class DocumentReceipt(msgspec.Struct, frozen=True, kw_only=True):
-    """A document in scope: its size in characters, and how many of them stand in the prompt."""
+    """A document in scope: its size, and how many of its characters stand in the prompt.
+
+    ``tokens`` is an estimate from the characters per token of its passages in the prompt.
+    """
 
     id: str
+    name: str | None = None
     characters: int | None
+    tokens: int | None = None
+    chunks: int | None = None
     kept_characters: int
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """How a prompt was built.
+class Extent(msgspec.Struct, frozen=True, kw_only=True):
+    """An amount of document text; ``tokens`` is an estimate as that of a document."""
 
-    ``compressed`` is False when the messages went to the model unchanged. All ``*_tokens`` are counted by
-    the model's own tokenizer. ``found`` counts the passages the search brought back.
+    characters: int = 0
+    tokens: int = 0
+    chunks: int = 0
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """How a prompt was built, and where the answer stands in it.
+
+    ``compressed`` is False when the messages went to the model unchanged. ``prompt_tokens`` and
+    ``context_tokens`` are counted by the model's own tokenizer. ``found`` counts the passages the search
+    brought back. ``dense`` and ``retrieved`` sum up the passages by their kind, ``left_out`` what is not in
+    the prompt. ``unsupported`` are the sentences of the answer without a citation. ``mode`` says how a
+    prompt was built that is not the messages themselves. In the exhaustive mode the model reads
+    ``read_tokens`` in at most ``calls`` answers, and the passages are what it took notes from.
     """
 
     compressed: bool
+    mode: UsedMode | None = None
     window: int
     prompt_tokens: int
     context_tokens: int = 0
@@ -49,36 +78,30 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     documents: tuple[DocumentReceipt, ...] = ()
     passages: tuple[Passage, ...] = ()
     found: int = 0
+    dense: Extent = Extent()
+    retrieved: Extent = Extent()
+    left_out: Extent = Extent()
     paths: int = 1
     agreement: float | None = None
+    citations: tuple[Citation, ...] = ()
+    unsupported: tuple[AnswerSpan, ...] = ()
+    calls: int = 1
+    read_tokens: int = 0
 
+    def citing(self, found: Citations) -> Receipt:
+        """Return the receipt with citations."""
+        return msgspec.structs.replace(self, citations=found.cited, unsupported=found.unsupported)
 
-def passages_of(turn: Turn, chosen: Sequence[Hit]) -> tuple[Passage, ...]:
-    """List the chosen passages in the order of the prompt, with offsets into the caller's own text."""
-    places = {place.document: (place.message, place.offset) for place in turn.places}
-    listed = []
-    for hit in sorted(chosen, key=lambda hit: (hit.document_id, hit.chunk.start)):
-        message, offset = places.get(hit.document_id, (None, 0))
-        listed.append(
-            Passage(
-                document=hit.document_id,
-                start=hit.chunk.start + offset,
-                end=hit.chunk.end + offset,
-                score=round(hit.score, 4),
-                density=round(hit.chunk.density, 4),
-                message=message,
-            )
+    def of_choices(self, shown: Mapping[int, int]) -> Receipt:
+        """Return the receipt of some of several answers, each under the number that it is shown with."""
+        return msgspec.structs.replace(
+            self,
+            citations=tuple(_shown(self.citations, shown)),
+            unsupported=tuple(_shown(self.unsupported, shown)),
         )
-    return tuple(listed)
 
 
-def documents_of(turn: Turn, chosen: Sequence[Hit]) -> tuple[DocumentReceipt, ...]:
-    """List the documents in scope with how much of each is in the prompt."""
-    sizes = {document.id: len(document.text) for document in turn.documents}
-    kept: dict[str, int] = {}
-    for hit in chosen:
-        kept[hit.document_id] = kept.get(hit.document_id, 0) + hit.chunk.end - hit.chunk.start
-    return tuple(
-        DocumentReceipt(id=id_, characters=sizes.get(id_), kept_characters=kept.get(id_, 0))
-        for id_ in turn.scope
-    )
+def _shown(spans: Iterable[S], numbers: Mapping[int, int]) -> Iterable[S]:
+    for span in spans:
+        if span.choice in numbers:
+            yield msgspec.structs.replace(span, choice=numbers[span.choice])

@@ -27,6 +27,7 @@ def config_schema(plugins: Plugins) -> dict[str, Any]:
             schema["properties"]["mpr"]["properties"][place.partition(".")[2]]["enum"] = kinds
         else:
             schema["properties"][section] = _section(section, role, plugins.providers(role))
+    schema["properties"]["reranker"] = _section("reranker", "embedder", plugins.providers("embedder"))
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "OpenKimi's config.json"}
     return {**head, **schema}
 

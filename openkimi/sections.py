@@ -38,10 +38,22 @@ class RagSection(Section, frozen=True, kw_only=True):
         Annotated[int, msgspec.Meta(ge=1)] | None,
         msgspec.Meta(description="The most passages in a prompt; null: as many as fit."),
     ] = None
+    rerank_ms: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            description="Milliseconds that ordering the best passages anew by the reranker may take for each "
+            "search; 0 is off.",
+        ),
+    ] = 0
     similarity_threshold: Annotated[
         Annotated[float, msgspec.Meta(ge=-1, le=1)] | None,
         msgspec.Meta(description="Least cosine of a passage that shares no word with the question."),
     ] = None
+    exhaustive_max_calls: Annotated[
+        int,
+        msgspec.Meta(ge=1, description="Most answers of the model for one request in the mode exhaustive."),
+    ] = 256
 
 
 class MprSection(Section, frozen=True, kw_only=True):

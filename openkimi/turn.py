@@ -6,6 +6,7 @@ import msgspec
 
 from openkimi.documents import ANONYMOUS, Document, Hit
 from openkimi.messages import GenerateRequest, ImagePart, Message, Part, TextPart
+from openkimi.modes import Mode
 
 _LEFT_OUT = "…"
 """Stands for a message of which nothing is left, so that roles still alternate."""
@@ -15,8 +16,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller wants: ``n`` answers to a request, from the documents in scope.
 
     ``documents`` names stored documents to search; None means those of the conversation, ``ingested``, and
-    those that are preloaded, which add passages only where these are relevant.
-    ``mpr_candidates`` is the number of reasoning paths, None for the configured one.
+    those that are preloaded, which add passages only where these are relevant. ``mpr_candidates`` is the
+    number of reasoning paths, None for the configured one. ``citations`` is False where nobody wants to know
+    what the answer cites. ``mode`` says how much of the documents to read, ``max_calls`` how many answers of
+    the model the exhaustive mode may take, None for the configured number.
     """
 
     request: GenerateRequest
@@ -25,14 +28,23 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     documents: tuple[str, ...] | None = None
     ingested: tuple[str, ...] = ()
     mpr_candidates: int | None = None
+    citations: bool = True
+    mode: Mode = "auto"
+    max_calls: int | None = None
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a document stood: in the request's message of that number, from that character on."""
+    """Where a document stood: in the request's message of that number, from the character ``offset`` on.
+
+    Of a transcript each message has a place of its own, for the characters ``start`` to ``end`` of the
+    document. They begin with who speaks, so that ``offset`` is below zero by more than ``start``.
+    """
 
     document: str
     message: int
     offset: int
+    start: int = 0
+    end: int | None = None
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,23 +82,35 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """A request whose documents have been told from its instructions and its question.
 
-    ``documents`` came with the request and have to be remembered, ``places`` says where they stood;
-    ``stored`` are ids already known. ``hits`` are the passages found, best first.
+    ``question`` is the ``last`` one with what it follows up on, ``searches`` are the texts that find its
+    passages. ``documents`` came with the request and have to be remembered, ``places`` says where they stood;
+    ``stored`` are ids already known. ``hits`` are the passages found, best first; ``irrelevant`` were found
+    too, in documents that nobody asked for.
     """
 
     request: GenerateRequest
     cuts: tuple[Cut, ...]
     question: str
+    last: str = ""
+    searches: tuple[str, ...] = ()
     tenant: str = ANONYMOUS
     documents: tuple[Document, ...] = ()
     places: tuple[Place, ...] = ()
     stored: tuple[str, ...] = ()
     hits: tuple[Hit, ...] = ()
+    irrelevant: tuple[Hit, ...] = ()
 
     @property
     def scope(self) -> tuple[str, ...]:
         """The ids of all documents that the question is answered from."""
         return tuple(dict.fromkeys((*(document.id for document in self.documents), *self.stored)))
+
+    def place_of(self, document: str, start: int, end: int) -> Place | None:
+        """Return where characters of a document stood; None for a stored one, and between two messages."""
+        for place in reversed(self.places):
+            if place.document == document and place.start <= start and end <= (place.end or end):
+                return place
+        return None
 
     def skeleton(self) -> GenerateRequest:
         """Return the request with no passages in it."""

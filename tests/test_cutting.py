@@ -3,7 +3,7 @@
 import pytest
 
 from openkimi import Document
-from openkimi.cutting import cut_long_messages, question_of
+from openkimi.cutting import cut_long_messages
 from openkimi.messages import GenerateRequest, ImagePart, Message, TextPart, ToolCall
 from openkimi.turn import Ask, Turn
 
@@ -106,6 +106,7 @@ async def test_old_turns_of_a_long_conversation_become_a_document() -> None:
     assert messages[0].text == "Be brief."
     assert messages[-1].text == "And of ship 7?"
     assert "assistant: Ship 7 is called Number 7." in turn.documents[0].text
+    assert turn.searches[0] == "What is the name of ship 99?\nAnd of ship 7?"
     assert sum(len(message.text) for message in messages) <= 1000
 
 
@@ -146,17 +147,6 @@ async def test_stored_documents_find_a_place_without_changing_other_messages() -
 
     assert turn.with_passages({0: "A passage."}).messages[0] == Message(role="system", content="A passage.")
     assert turn.skeleton().messages == (Message(role="user", content="Hello"),)
-
-
-def test_a_very_short_question_is_searched_with_the_one_before() -> None:
-    """'And the second?' says little without what came before."""
-    messages = [
-        Message(role="user", content="Which ports did the fleet call at?"),
-        Message(role="assistant", content="Lisbon and Cadiz."),
-        Message(role="user", content="And the second one?"),
-    ]
-
-    assert question_of(messages) == "Which ports did the fleet call at?\nAnd the second one?"
 
 
 async def test_folding_loses_nothing_of_what_was_said() -> None:

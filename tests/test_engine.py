@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openkimi import ConfigError, KimiEngine
+from openkimi import ConfigError, DocumentNotFound, DocumentPreloaded, KimiEngine, RequestError
 
 QUESTION = "How many displaced persons still remained in the United States zone of Germany?"
 
@@ -104,7 +104,7 @@ async def test_documents_of_the_config_are_preloaded(held: Any, speech: str, tmp
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
-    [("*.md", b"", r"preload\[0\]: no file matches"), ("x.txt", b"\xff\xfe\x00", "is not UTF-8 text")],
+    [("*.md", b"", r"preload\[0\]: no file matches"), ("x.txt", b"\xff\xfe\x00", "is not in utf-16")],
 )
 async def test_a_preload_that_cannot_be_read_is_an_error(
     held: Any, tmp_path: Path, name: str, data: bytes, message: str
@@ -224,3 +224,45 @@ async def test_documents_that_did_not_survive_are_no_longer_in_scope(held: Any, 
 def test_the_model_has_its_whole_name(llm: dict[str, Any], name: str) -> None:
     """Dots in a name are no file suffix."""
     assert KimiEngine(llm_config=llm).model_name == name
+
+
+async def test_a_document_is_stored_described_read_and_forgotten(held: Any, tmp_path: Path) -> None:
+    """One tenant's stays when another deletes the same text; a preloaded one stays in any case."""
+    (tmp_path / "map.txt").write_text("The market lies in the south.", "utf-8")
+    engine = engine_of(held())
+    engine._overrides["preload"] = [str(tmp_path / "map.txt")]
+    text = "The harbour lies in the north."
+
+    async with engine:
+        ours, theirs = (
+            await engine.store(text, name="notes"),
+            await engine.store(text, tenant="bob", kept=False),
+        )
+        await engine.forget(ours.id)
+        [shared] = await engine.documents()
+        with pytest.raises(DocumentNotFound, match=ours.id):
+            await engine.document(ours.id)
+        with pytest.raises(DocumentNotFound, match=ours.id):
+            await engine.forget(ours.id)
+        for tenant in ("anonymous", "bob"):
+            with pytest.raises(DocumentPreloaded, match="'preload'"):
+                await engine.forget(shared.id, tenant)
+        with pytest.raises(RequestError, match="'text'"):
+            await engine.store(" \n")
+
+        assert (ours.name, ours.kept, theirs.name, theirs.kept) == ("notes", True, None, False)
+        assert (shared.name, shared.kept) == ("map.txt", True)
+        assert await engine.document_text(ours.id, "bob") == text
+        assert await engine.document_text(shared.id, "bob") == "The market lies in the south."
+
+
+async def test_a_session_keeps_what_was_stored_in_it(held: Any, speech: str) -> None:
+    """Only the transcripts of its talk are forgotten."""
+    engine = engine_of(held(context_length=512), session_id="one")
+
+    async with engine:
+        stored = await engine.store("The harbour lies in the north.")
+        await engine.chat(speech)
+        left = await engine.documents()
+
+    assert [info.id for info in left] == [stored.id]

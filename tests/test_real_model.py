@@ -157,3 +157,26 @@ def _count_embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(UseEmbedder, "embed", embed)
     return embedded
+
+
+async def test_a_small_document_is_read_part_by_part(tmp_path: Path) -> None:
+    """The real model takes notes of every part, answers from them, and all of it is counted."""
+    rooms = ["kitchen", "garden", "cellar", "attic"]
+    text = "\n\n".join(
+        f"In the {room} of the old house stands a clock. It was bought in {1810 + 10 * at} in Vienna. "
+        "Nobody has wound it for years, and dust lies on it as it lies on everything else here." * 3
+        for at, room in enumerate(rooms)
+    )
+    question = "In which rooms does a clock stand?"
+    async with gateway(tmp_path, max_context_tokens=200) as (_, sdk, _):
+        answer = await sdk.chat.completions.create(
+            **about(text, question), extra_body={"openkimi": {"mode": "exhaustive"}}
+        )
+
+    receipt = (answer.model_extra or {})["openkimi"]
+    assert receipt["mode"] == "exhaustive"
+    assert receipt["calls"] > 3
+    assert receipt["passages"]
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens > 0.9 * receipt["read_tokens"]
+    assert any(room in (answer.choices[0].message.content or "") for room in rooms)

@@ -37,18 +37,44 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T], *, limit: in
             for one that does not arrive.
         RequestError: it is not JSON, or a field is wrong; ``param`` names it.
     """
-    headers = _headers(request)
+    headers = headers_of(request)
     refuse_other_types(headers)
+    return await decode_json(await read_body(request, headers, limit=limit), kind)
+
+
+async def read_body(request: Request[Any, Any, Any], headers: Mapping[str, str], *, limit: int) -> bytes:
+    """Read a body of at most ``limit`` bytes, also when it is inflated.
+
+    Raises:
+        HTTPException: 413 for a body that is too large, 415 for one that is compressed in a way that is not
+            served, 408 for one that does not arrive.
+        RequestError: it is damaged.
+    """
     compressed = encoding_of(headers)
     body = await _read(request, headers, limit)
-    if compressed:
-        try:
-            body = await inflate(body, limit)
-        except TooLarge as error:
-            raise _too_large(limit) from error
+    if not compressed:
+        return body
+    try:
+        return await inflate(body, limit)
+    except TooLarge as error:
+        raise _too_large(limit) from error
+
+
+async def decode_json(body: bytes, kind: type[T]) -> T:
+    """Decode a JSON body into a Struct.
+
+    Raises:
+        RequestError: it is not JSON, or a field is wrong; ``param`` names it.
+    """
     if len(body) > _LARGE:
         return await asyncio.to_thread(_decode, body, kind)
     return _decode(body, kind)
+
+
+def headers_of(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Return the headers, the first of those that came twice; the framework's own take ten times as long."""
+    sent = [*request.scope["headers"]]
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(sent)}
 
 
 def _decode(body: bytes, kind: type[T]) -> T:
@@ -76,12 +102,6 @@ def _lenient(body: bytes, kind: type[T]) -> T:
         if mended == body:
             raise
         return msgspec.json.decode(mended, type=kind)
-
-
-def _headers(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """Return the headers, the first of those that came twice; the framework's own take ten times as long."""
-    sent = [*request.scope["headers"]]
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(sent)}
 
 
 async def _read(request: Request[Any, Any, Any], headers: Mapping[str, str], limit: int) -> bytes:

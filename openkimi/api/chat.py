@@ -25,7 +25,7 @@ from openkimi.api.openapi import generates
 from openkimi.api.sse import data
 from openkimi.gathering import Answer, Choice, usage_of_choice
 from openkimi.messages import Delta, FinishReason, Usage
-from openkimi.pipeline import Event
+from openkimi.pipeline import AnswerPart
 from openkimi.receipt import Receipt
 
 DONE = b"data: [DONE]\n\n"
@@ -110,7 +110,7 @@ class ChunkWriter:
         for index in range(self._n):
             yield data(self._chunk(index, wire.ChoiceDelta(role="assistant", content="")))
 
-    def write(self, event: Event) -> Iterable[bytes]:
+    def write(self, event: AnswerPart) -> Iterable[bytes]:
         """Write what a delta adds, and the finish reason apart."""
         if isinstance(event, Receipt):
             self._receipt = event
@@ -148,7 +148,10 @@ class ChunkWriter:
             yield self._chunk(event.index, delta, logprobs=logprobs_of(event.logprobs))
         if event.finish_reason is not None:
             last = self._chunk(event.index, wire.ChoiceDelta(), finish_reason=event.finish_reason)
-            yield msgspec.structs.replace(last, openkimi=self._receipt)
+            yield msgspec.structs.replace(last, openkimi=self._receipt_of(event.index))
+
+    def _receipt_of(self, index: int) -> Receipt | UnsetType:
+        return UNSET if self._receipt is UNSET else self._receipt.of_choices({index: index})
 
     def _chunk(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from openkimi.api import completions_schemas as wire
 from openkimi.api.chat import DONE, Header
@@ -24,7 +24,7 @@ from openkimi.api.sse import data
 from openkimi.api.token_ids import texts_of
 from openkimi.gathering import Answer, Choice
 from openkimi.messages import Delta, FinishReason, Usage
-from openkimi.pipeline import Event
+from openkimi.pipeline import AnswerPart
 from openkimi.receipt import Receipt
 
 
@@ -67,17 +67,21 @@ def completion_of(
         model=header.model,
         choices=[
             _choice(
-                choice, at, batch.prompts[at // each], body, batch.receipts[at // each] if several else None
+                answer.choices[index],
+                at,
+                batch.prompts[at // each],
+                body,
+                batch.receipt(at // each, {index: at}) if several else UNSET,
             )
-            for at, choice in enumerate(shown)
+            for at, index in enumerate(shown)
         ],
         usage=usage_of(sum(usages, start=Usage())),
-        openkimi=UNSET if several else batch.receipts[0] or UNSET,
+        openkimi=UNSET if several else batch.receipt(0, {index: at for at, index in enumerate(shown)}),
     )
 
 
 def _choice(
-    choice: Choice, index: int, prompt: str, body: wire.CompletionRequest, receipt: Receipt | None
+    choice: Choice, index: int, prompt: str, body: wire.CompletionRequest, receipt: Receipt | UnsetType
 ) -> wire.CompletionChoice:
     before = prompt if body.echo else ""
     tokens = () if body.logprobs is None else choice.logprobs
@@ -86,7 +90,7 @@ def _choice(
         text=before + choice.text,
         logprobs=TokenList(offset=len(before), alternatives=body.logprobs or 0).add(tokens),
         finish_reason=_reason(choice.finish_reason),
-        openkimi=receipt or UNSET,
+        openkimi=receipt,
     )
 
 
@@ -111,7 +115,7 @@ class CompletionWriter:
             if before:
                 yield data(self._piece(wire.CompletionChoice(index=index, text=before)))
 
-    def write(self, event: Event) -> Iterator[bytes]:
+    def write(self, event: AnswerPart) -> Iterator[bytes]:
         """Write what a delta adds, and the finish reason apart."""
         if isinstance(event, Delta):
             yield from map(data, self._of(event))
@@ -137,8 +141,8 @@ class CompletionWriter:
         if event.finish_reason is not None:
             reason = _reason(event.finish_reason)
             last = self._piece(wire.CompletionChoice(index=index, text="", finish_reason=reason))
-            receipt = self._batch.receipts[self._batch.prompt_of(index)]
-            yield msgspec.structs.replace(last, openkimi=receipt or UNSET)
+            receipt = self._batch.receipt(self._batch.prompt_of(index), {index: index})
+            yield msgspec.structs.replace(last, openkimi=receipt)
 
     def _piece(self, *choices: wire.CompletionChoice) -> wire.Completion:
         return wire.Completion(

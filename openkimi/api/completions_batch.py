@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from openkimi.engine import KimiEngine
 from openkimi.errors import RequestError
@@ -53,18 +54,30 @@ class Batch:
         with self._naming_parameters():
             async with aclosing(engine.answer_each(self._asks)) as events:
                 async for at, event in events:
+                    if isinstance(event, Delta):
+                        yield msgspec.structs.replace(event, index=at * self.each + event.index)
+                        continue
                     if isinstance(event, Receipt):
                         self.receipts[at] = event
-                        yield event
-                    else:
-                        yield msgspec.structs.replace(event, index=at * self.each + event.index)
+                    yield event
 
-    def best(self, choices: Sequence[Choice], n: int) -> list[Choice]:
-        """Choose the ``n`` answers of each prompt whose tokens were likeliest on average."""
+    def best(self, choices: Sequence[Choice], n: int) -> list[int]:
+        """Choose the ``n`` answers of each prompt whose tokens were likeliest on average; by number."""
         if n == self.each:
-            return list(choices)
-        groups = (choices[at : at + self.each] for at in range(0, len(choices), self.each))
-        return [choice for group in groups for choice in sorted(group, key=_likelihood, reverse=True)[:n]]
+            return list(range(len(choices)))
+        groups = (range(at, at + self.each) for at in range(0, len(choices), self.each))
+        return [
+            at
+            for group in groups
+            for at in sorted(group, key=lambda at: _likelihood(choices[at]), reverse=True)[:n]
+        ]
+
+    def receipt(self, prompt: int, shown: Mapping[int, int]) -> Receipt | UnsetType:
+        """Return a prompt's receipt for some of its answers, each by the number that it is shown with."""
+        receipt = self.receipts[prompt]
+        if receipt is None:
+            return UNSET
+        return receipt.of_choices({index % self.each: number for index, number in shown.items()})
 
     async def _unanswered(self, engine: KimiEngine) -> AsyncGenerator[Delta, None]:
         """Count the prompts of a request that wants no token of an answer."""

@@ -67,6 +67,8 @@ def _check_suffix(body: CompletionRequest) -> None:
         )
     if own.mpr and (own.mpr.candidates or 1) > 1:
         raise RequestError("'openkimi.mpr' cannot be combined with 'suffix'", param="openkimi.mpr")
+    if own.mode == "exhaustive":
+        raise RequestError("'openkimi.mode' cannot be 'exhaustive' with 'suffix'", param="openkimi.mode")
 
 
 def _request(body: CompletionRequest, prompt: str) -> GenerateRequest:

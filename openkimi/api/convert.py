@@ -53,6 +53,9 @@ def ask_for(request: GenerateRequest, own: wire.OpenKimiOptions | None, *, n: in
         n=n,
         documents=None if own.documents is None else tuple(own.documents),
         mpr_candidates=own.mpr.candidates if own.mpr else None,
+        citations=own.citations is not False,
+        mode=own.mode or "auto",
+        max_calls=own.max_calls,
     )
 
 

@@ -9,7 +9,12 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
 
 from openkimi.api.request_id import missing_request_id
 from openkimi.api.schemas import ErrorBody, ErrorDetail
@@ -18,9 +23,11 @@ from openkimi.errors import (
     BackendTimeout,
     BackendUnavailable,
     DocumentNotFound,
+    DocumentPreloaded,
     OpenKimiError,
     RequestError,
     StorageFull,
+    UnsupportedFile,
     UpstreamError,
 )
 
@@ -28,6 +35,8 @@ log = structlog.get_logger()
 
 _STATUSES: tuple[tuple[type[OpenKimiError], int], ...] = (
     (DocumentNotFound, 404),
+    (DocumentPreloaded, 403),
+    (UnsupportedFile, 415),
     (RequestError, 400),
     (BackendTimeout, 504),
     (BackendUnavailable, 503),
@@ -99,7 +108,7 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
 
 
 def _explained(request: Request[Any, Any, Any], error: Exception) -> Exception:
-    """Say which address is wrong where the framework only says that one is."""
+    """Say what is wrong where the framework only says that something is: an address or a parameter of it."""
     asked = f"{request.method} {request.url.path}"[:200]
     if isinstance(error, NotFoundException) and error.detail == "Not Found":
         hint = "" if request.url.path.startswith("/v1/") else "addresses begin with /v1, and "
@@ -108,6 +117,10 @@ def _explained(request: Request[Any, Any, Any], error: Exception) -> Exception:
         allowed = (error.headers or {}).get("allow", "other methods")
         detail = f"{asked} is not served: the address takes {allowed}"
         return MethodNotAllowedException(detail, headers=error.headers)
+    if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
+        name, reason = (str(error.extra[0].get(key, "")) for key in ("key", "message"))
+        reason = f"{reason[:1].lower()}{reason[1:]}".replace("`", "")
+        return RequestError(f"'{name}': {reason}", param=name, code="invalid_value")
     return error
 
 

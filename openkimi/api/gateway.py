@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from functools import cached_property
 from typing import Any, TypeVar
@@ -11,15 +11,17 @@ import msgspec
 from litestar import Request, Response
 
 from openkimi.api.auth import KeyRing, caller_of
-from openkimi.api.body import read_json
+from openkimi.api.body import headers_of, read_body, read_json
 from openkimi.api.connection import Connected, EventStreamResponse
 from openkimi.api.deadline import Deadline
 from openkimi.api.limits import Limits
 from openkimi.api.sse import EventStream, Writer
+from openkimi.api.uploads import refuse_types
 from openkimi.engine import KimiEngine
 from openkimi.gathering import Answer
 from openkimi.messages import Delta
 from openkimi.pipeline import Event
+from openkimi.progress import Progress
 from openkimi.turn import Ask
 
 T = TypeVar("T")
@@ -43,6 +45,16 @@ class Gateway:
             RequestError: it is not JSON, or a field is wrong.
         """
         return await read_json(request, kind, limit=self._most_bytes)
+
+    async def read_upload(self, request: HttpRequest) -> tuple[Mapping[str, str], bytes]:
+        """Read the headers and the body of a request that has a document or a file.
+
+        Raises:
+            HTTPException: 413 for a body that is too large, 415 for one whose type is not read.
+        """
+        headers = headers_of(request)
+        refuse_types(headers, self.engine.config.server.cors_origins)
+        return headers, await read_body(request, headers, limit=self._most_bytes)
 
     async def answer(self, request: HttpRequest, ask: Ask) -> Answer:
         """Answer at once, for as long as the client stays and the deadline allows."""
@@ -73,7 +85,7 @@ class Gateway:
         with Connected(request.receive), self._deadline() as deadline:
             async with aclosing(events):
                 async for event in events:
-                    deadline.began = deadline.began or isinstance(event, Delta)
+                    deadline.began = deadline.began or _is_of_model(event)
                     answer.add(event)
         return answer
 
@@ -104,3 +116,8 @@ class Gateway:
 
     def _deadline(self) -> Deadline:
         return Deadline(self.engine.config.server.request_timeout)
+
+
+def _is_of_model(event: Event) -> bool:
+    """Tell whether the model has begun to work on an answer."""
+    return isinstance(event, Delta) or (isinstance(event, Progress) and event.by_model)

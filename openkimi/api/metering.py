@@ -7,22 +7,24 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from openkimi.gathering import usage_of_choice
-from openkimi.messages import Delta, Usage
+from openkimi.messages import Usage
 from openkimi.pipeline import Event
+from openkimi.progress import Progress
 from openkimi.receipt import Receipt
 
 
 class Meter:
     """The tokens of an answer, as far as it came.
 
-    A choice that ended tells them. Of one that did not, each piece counts as a token, and its prompt counts
-    too: who leaves before the end has used the model all the same. ``each`` choices in a row share a prompt,
-    None for all of them.
+    A choice that ended tells them. Of one that did not, each piece counts as a token, and its prompt and what
+    was spent before it count too: who leaves before the end has used the model all the same. ``each`` choices
+    in a row share a prompt, None for all of them.
     """
 
     def __init__(self, each: int | None = None) -> None:
         self._each = each
         self._prompt = 0
+        self._spent = 0
         self._pieces: Counter[int] = Counter()
         self._usage: dict[int, Usage] = {}
 
@@ -30,11 +32,13 @@ class Meter:
         """Take one more event."""
         if isinstance(event, Receipt):
             self._prompt = event.prompt_tokens
+        elif isinstance(event, Progress):
+            self._spent += event.spent.total_tokens if event.spent else 0
         elif event.usage is not None:
             known = self._usage.get(event.index, Usage())
             place = event.index % self._each if self._each else event.index
             self._usage[event.index] = known + usage_of_choice(event.usage, place)
-        elif isinstance(event, Delta) and (event.content or event.reasoning or event.tool_calls):
+        elif event.content or event.reasoning or event.tool_calls:
             self._pieces[event.index] += 1
 
     @property
@@ -42,7 +46,7 @@ class Meter:
         """All tokens so far, read and written."""
         told = sum(usage.prompt_tokens + usage.completion_tokens for usage in self._usage.values())
         untold = sum(pieces for index, pieces in self._pieces.items() if index not in self._usage)
-        return told + untold + (0 if self._usage else self._prompt)
+        return told + untold + (0 if self._usage else self._prompt + self._spent)
 
 
 async def metered(

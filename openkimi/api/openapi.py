@@ -6,6 +6,7 @@ Handlers read their bodies and write their answers themselves, so each names its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar.openapi.spec import Operation
 
-JSON, EVENTS = "application/json", "text/event-stream"
+JSON, EVENTS, TEXT, FORM = "application/json", "text/event-stream", "text/plain", "multipart/form-data"
 ERRORS = {
     400: "The request cannot be served as it is; `param` names the field at fault.",
     401: "No API key, or a wrong one.",
@@ -29,6 +30,7 @@ ERRORS = {
     502: "The model, or the server behind the gateway, failed.",
     503: "The model is being loaded, too many requests wait for it, or it cannot be reached.",
     504: "The answer was not complete in time.",
+    507: "The documents that are kept fill the memory: delete some, or raise `rag.max_size`.",
 }
 RETRIED = frozenset({429, 503})
 """The errors that come with ``Retry-After``."""
@@ -39,10 +41,16 @@ _BODY = (*_CALLER, 404, 408, 413, 415, 422, 502, 504)
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
-    """The types of a route's body, of its JSON answer and of the events it can answer with instead."""
+    """The types of a route's body, of its answer and of the events it can answer with instead.
+
+    ``form`` is what the body can be as a form, ``files`` are the types of those that can be the body.
+    """
 
     body: Any = None
+    form: Any = None
+    files: tuple[str, ...] = ()
     answer: Any = None
+    media_type: str = JSON
     events: Any = None
     errors: tuple[int, ...] = _ANY
     keyed: bool = True
@@ -50,7 +58,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def types(self) -> tuple[Any, ...]:
         """All of them, the body first."""
-        return tuple(kind for kind in (self.body, self.answer, self.events) if kind is not None)
+        return tuple(kind for kind in (*self.sent, self.answer, self.events) if kind is not None)
+
+    @property
+    def sent(self) -> tuple[Any, ...]:
+        """The types of a body."""
+        return tuple(kind for kind in (self.body, self.form) if kind is not None)
 
 
 @dataclass
@@ -68,9 +81,15 @@ def generates(body: Any, answer: Any, *, events: Any = None) -> type[Operation]:
     return _operation(Contract(body=body, answer=answer, events=events, errors=_BODY))
 
 
-def tells(answer: Any, *, errors: tuple[int, ...] = ()) -> type[Operation]:
+def takes_files(body: Any, form: Any, files: Sequence[str], *, answer: Any) -> type[Operation]:
+    """Describe a route that reads JSON, a form with a file, or a file of one of some types."""
+    contract = Contract(body=body, form=form, files=tuple(files), answer=answer, errors=(*_BODY, 507))
+    return _operation(contract)
+
+
+def tells(answer: Any, *, errors: tuple[int, ...] = (), media_type: str = JSON) -> type[Operation]:
     """Describe a route under a key that reads no body; ``errors`` are those of its own."""
-    return _operation(Contract(answer=answer, errors=(*_CALLER, *errors)))
+    return _operation(Contract(answer=answer, media_type=media_type, errors=(*_CALLER, *errors)))
 
 
 def probes(answer: Any = None) -> type[Operation]:

@@ -15,7 +15,7 @@ from litestar.openapi.spec import OpenAPI
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
-from openkimi.api.openapi import ERRORS, EVENTS, JSON, RETRIED, Contract, ContractOperation, error_name
+from openkimi.api.openapi import ERRORS, EVENTS, FORM, JSON, RETRIED, Contract, ContractOperation, error_name
 from openkimi.api.schemas import ErrorBody
 
 _REF = "#/components/schemas/{name}"
@@ -89,7 +89,7 @@ def _operation(contract: Contract, schemas: dict[Any, Json], *, silent: bool) ->
     """Describe body and responses; those to HEAD have no content."""
     answer: Json = {"description": "The answer.", "headers": _headers("X-Request-Id")}
     if contract.answer is not None:
-        answer["content"] = {JSON: {"schema": schemas[contract.answer]}}
+        answer["content"] = {contract.media_type: {"schema": schemas[contract.answer]}}
     if contract.events is not None:
         answer["content"][EVENTS] = {"schema": _event(schemas[contract.events], schemas[ErrorBody])}
     responses: Json = {"200": answer}
@@ -98,7 +98,10 @@ def _operation(contract: Contract, schemas: dict[Any, Json], *, silent: bool) ->
         responses[str(status)] = _error(status, silent=True) if silent else reference
     described: Json = {"responses": responses}
     if contract.body is not None:
-        content = {JSON: {"schema": schemas[contract.body]}}
+        content: Json = {JSON: {"schema": schemas[contract.body]}}
+        if contract.form is not None:
+            content[FORM] = {"schema": schemas[contract.form]}
+        content |= {media_type: {} for media_type in contract.files}
         described["requestBody"] = {"required": True, "content": content}
     return described
 
@@ -130,7 +133,7 @@ def _schemas(contracts: list[Contract]) -> tuple[dict[Any, Json], Json]:
     kinds = list(dict.fromkeys([ErrorBody, *(kind for contract in contracts for kind in contract.types)]))
     made, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     schemas = dict(zip(kinds, made, strict=True))
-    sent = {contract.body for contract in contracts if contract.body is not None}
+    sent = {kind for contract in contracts for kind in contract.sent}
     lenient = _reached([schemas[kind] for kind in sent], components)
     for name, component in components.items():
         _clean(component)

@@ -8,11 +8,13 @@ from typing import TypeVar
 import msgspec
 
 from openkimi.api.responses_request import InputItem, InputPart, ResponsesRequest
+from openkimi.citations import Citation
 from openkimi.errors import RequestError, UnsupportedParameter
 from openkimi.messages import ImagePart, Message, Part, TextPart, ToolCall
-from openkimi.receipt import Receipt
+from openkimi.receipt import Passage, Receipt
 
 T = TypeVar("T")
+P = TypeVar("P", Passage, Citation)
 
 _TEXTS = frozenset({"input_text", "output_text", "text"})
 
@@ -45,14 +47,17 @@ class Conversation:
         return made
 
     def receipt(self, receipt: Receipt) -> Receipt:
-        """Name in a receipt the items that passages came from, not the messages made of them."""
-        passages = tuple(
-            msgspec.structs.replace(passage, message=self.items[passage.message])
-            if passage.message is not None
-            else passage
-            for passage in receipt.passages
+        """Name in a receipt the items that passages and quotes came from, not the messages made of them."""
+        return msgspec.structs.replace(
+            receipt,
+            passages=tuple(map(self._placed, receipt.passages)),
+            citations=tuple(map(self._placed, receipt.citations)),
         )
-        return msgspec.structs.replace(receipt, passages=passages)
+
+    def _placed(self, passage: P) -> P:
+        if passage.message is None:
+            return passage
+        return msgspec.structs.replace(passage, message=self.items[passage.message])
 
     def _add(self, item: InputItem, at: int) -> None:
         where = f"input[{at}]"

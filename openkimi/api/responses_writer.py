@@ -14,7 +14,7 @@ from openkimi.api.responses_output import Output
 from openkimi.api.responses_schemas import ResponseObject
 from openkimi.api.responses_terms import in_own_terms
 from openkimi.api.schemas import ErrorDetail
-from openkimi.pipeline import Event
+from openkimi.pipeline import AnswerPart
 from openkimi.receipt import Receipt
 
 
@@ -32,7 +32,7 @@ class ResponseWriter:
         for kind in (events.ResponseCreated, events.ResponseInProgress):
             yield events.named(kind(sequence_number=next(self._numbers), response=self._response))
 
-    def write(self, event: Event) -> Iterator[bytes]:
+    def write(self, event: AnswerPart) -> Iterator[bytes]:
         """Write what a delta adds to the items."""
         if isinstance(event, Receipt):
             receipt = self._conversation.receipt(event)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from litestar import Router
 from litestar.handlers.base import BaseRouteHandler
 
+from openkimi.api.allowed_methods import options_routes
 from openkimi.api.auth import Connection
 from openkimi.api.chat import chat_routes
 from openkimi.api.completions import completion_routes
 from openkimi.api.documents import document_routes
 from openkimi.api.embeddings import embedding_routes
 from openkimi.api.errors import handle
+from openkimi.api.explain import explain_routes
 from openkimi.api.gate import Gate
 from openkimi.api.gateway import Gateway
 from openkimi.api.health import health_routes
@@ -39,17 +41,19 @@ def chat_router(gateway: Gateway) -> Router:
         refuse_while_loading(connection)
         await gateway.limits.admit(connection)
 
+    handlers = [
+        *chat_routes(gateway),
+        *completion_routes(gateway),
+        *embedding_routes(gateway),
+        *tokenize_routes(gateway),
+        *responses_routes(gateway),
+        *model_routes(gateway),
+        *document_routes(gateway),
+        *explain_routes(gateway),
+    ]
     return Router(
         path="/",
-        route_handlers=[
-            *chat_routes(gateway),
-            *completion_routes(gateway),
-            *embedding_routes(gateway),
-            *tokenize_routes(gateway),
-            *responses_routes(gateway),
-            *model_routes(gateway),
-            *document_routes(gateway),
-        ],
+        route_handlers=[*options_routes(handlers), *handlers],  # the first OPTIONS counts
         exception_handlers={Exception: handle},
         middleware=[RequestIdMiddleware(), Gate(admit)],
         request_max_body_size=None,

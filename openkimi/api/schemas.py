@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from openkimi.documents import DocumentInfo, DocumentState
 from openkimi.messages import FinishReason, Role
+from openkimi.modes import Mode
 from openkimi.receipt import Receipt
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -168,10 +168,13 @@ class MprOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenKimiOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """OpenKimi's own part of a request: stored documents by id, and several paths."""
+    """OpenKimi's own part of a request: stored documents by id, several paths, how much is to be read."""
 
     documents: list[str] | None = None
     mpr: MprOptions | None = None
+    citations: bool | None = None
+    mode: Mode | None = None
+    max_calls: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class ChatCompletionRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -347,35 +350,6 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 
     object: Literal["list"] = "list"
     data: list[Model]
-
-
-class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A document in the memory; ``created`` in seconds since the epoch."""
-
-    id: str
-    object: Literal["document"] = "document"
-    state: DocumentState
-    characters: int
-    chunks: int
-    created: int
-
-    @classmethod
-    def of(cls, info: DocumentInfo) -> StoredDocument:
-        """Convert what the memory knows of a document."""
-        return cls(
-            id=info.id,
-            state=info.state,
-            characters=info.characters,
-            chunks=info.chunks,
-            created=int(info.created),
-        )
-
-
-class DocumentList(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored documents."""
-
-    object: Literal["list"] = "list"
-    data: list[StoredDocument]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from openkimi.api.deadline import Deadline
 from openkimi.api.errors import failure_of, log_failure
 from openkimi.api.schemas import ErrorDetail
 from openkimi.messages import Delta
-from openkimi.pipeline import Event
+from openkimi.pipeline import AnswerPart, Event
+from openkimi.progress import Progress
 
 KEEP_ALIVE_SECONDS = 5.0
 FIRST_SECONDS = 0.9
@@ -37,7 +38,7 @@ class Writer(Protocol):
         """Write what stands before everything else."""
         ...
 
-    def write(self, event: Event) -> Iterable[bytes]:
+    def write(self, event: AnswerPart) -> Iterable[bytes]:
         """Write what a delta or a receipt adds."""
         ...
 
@@ -57,7 +58,8 @@ class EventStream:
         self._events = events
         self._writer = writer
         self._deadline = deadline
-        self._early: list[Event] = []
+        self._early: list[AnswerPart] = []
+        self._comment = _COMMENT
         self._begun = False
         self._sending = False
 
@@ -73,7 +75,9 @@ class EventStream:
             with self._deadline:
                 async with aclosing(self._events) as events:
                     async for event in events:
-                        if not self._keeps(event):
+                        if isinstance(event, Progress):
+                            await self._tell(event)
+                        elif not self._keeps(event):
                             await self._send(self._writer.write(event))
             await self._send(self._writer.end())
         except Exception as error:
@@ -85,10 +89,18 @@ class EventStream:
         finally:
             await self._silence.end()
 
-    def _keeps(self, event: Event) -> bool:
+    async def _tell(self, progress: Progress) -> None:
+        """Send progress as a comment; before the stream has begun, keep the latest for its first silence."""
+        self._comment = b": openkimi " + progress.text.encode() + b"\n\n"
+        self._deadline.began = self._deadline.began or progress.by_model
+        if self._begun:
+            await self._send([self._comment])
+
+    def _keeps(self, event: AnswerPart) -> bool:
         """Keep for later what comes before there is something of an answer, and would be its beginning."""
         if isinstance(event, Delta):
             self._deadline.began = True
+            self._comment = _COMMENT
         elif not self._begun:
             self._early.append(event)
             return True
@@ -100,7 +112,7 @@ class EventStream:
             return
         if not self._begun:
             await self._begin()
-        await self._write(_COMMENT)
+        await self._write(self._comment)
 
     async def _send(self, lines: Iterable[bytes]) -> None:
         if self._silence.filling is not None:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from openkimi import Chunk, Document, Embedder, PluginError, Processor
+from openkimi import Chunk, Document, Embedder, PluginError, Processor, report_progress
 from openkimi_entropy.chunking import CHUNKER, Passage, cut
 from openkimi_entropy.density import SCORERS, SCORING
 from openkimi_entropy.lines import Check, Stopped
@@ -52,7 +52,10 @@ class EntropyProcessor(Processor):
         )
 
     def _chunks(self, text: str, check: Check) -> list[Chunk]:
-        passages = list(cut(text, self._measure, check))
+        passages = []
+        for passage in cut(text, self._measure, check):
+            passages.append(passage)
+            report_progress(passage.end, len(text))
         scores = SCORERS[self._options.entropy_method](text, passages, check)
         return self._scored(text, passages, scores, check)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from openkimi import Chunk
+from openkimi import Chunk, report_progress
 from openkimi_lancedb.postings import Hashing, Postings
 from openkimi_lancedb.terms import Vocabulary
 
@@ -79,10 +79,11 @@ async def _rows(text: str, chunks: Sequence[Chunk]) -> pa.Table:
 
     vocabulary, hashing = Vocabulary(), Hashing()
     gaps = await asyncio.to_thread(_gaps, text, chunks)
-    slices = [slice(at, at + _SLICE) for at in range(0, max(1, len(chunks)), _SLICE)]
-    batches = [
-        await asyncio.to_thread(_batch, chunks[part], gaps[part], vocabulary, hashing) for part in slices
-    ]
+    batches = []
+    for at in range(0, max(1, len(chunks)), _SLICE):
+        part = slice(at, at + _SLICE)
+        batches.append(await asyncio.to_thread(_batch, chunks[part], gaps[part], vocabulary, hashing))
+        report_progress(min(at + _SLICE, len(chunks)), len(chunks))
     return pa.Table.from_batches(batches)
 
 

@@ -50,12 +50,6 @@ class LanceDBOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             description="The constant of reciprocal rank fusion: the smaller, the more first places count.",
         ),
     ] = 10
-    rerank_ms: Annotated[
-        int,
-        msgspec.Meta(
-            ge=0, description="Milliseconds for reranking; comes with a later version, only 0 for now."
-        ),
-    ] = 0
     vector_wait: Annotated[
         float,
         msgspec.Meta(
@@ -84,10 +78,6 @@ def check_options(options: LanceDBOptions) -> None:
         ConfigError: names the option and what to write instead.
     """
     _ = options.most_bytes
-    if options.rerank_ms:
-        raise ConfigError(
-            f"rag.rerank_ms: expected 0 ({options.rerank_ms}); reranking comes with a later version"
-        )
     if options.storage_options and not options.is_remote:
         raise ConfigError(
             "rag.storage_options: only for object storage; set rag.path to an address such as "

@@ -435,7 +435,6 @@ async def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rerank_ms": 500}, "later version"),
         ({"storage_options": {"aws_region": "x"}}, "object storage"),
         ({"top_k": 3}, "top_k"),
         ({"rrf_k": 0}, "rrf_k"),

@@ -23,7 +23,7 @@ import tomllib
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import aiohttp
 import msgspec
@@ -35,13 +35,17 @@ from openkimi.api import schemas as wire
 from openkimi.api.app import create_app
 from openkimi.api.completions_schemas import Completion, CompletionLogprobs, CompletionRequest
 from openkimi.api.convert import ask_of
+from openkimi.api.documents_schemas import DeletedDocument, DocumentList, StoredDocument, UploadRequest
 from openkimi.api.embeddings_schemas import EmbeddingList, EmbeddingRequest
+from openkimi.api.explain_schemas import ExplainedPath, ExplanationObject
 from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.server import main as server_command
 from openkimi.api.tokenize_schemas import TokenCountList, TokenizeRequest
+from openkimi.citations import Citation
 from openkimi.config import RawConfig, build_config
+from openkimi.explanation import BudgetTrace, Fate
 from openkimi.plugins import HOOKS
-from openkimi.receipt import DocumentReceipt, Passage, Receipt
+from openkimi.receipt import DocumentReceipt, Extent, Passage, Receipt
 from openkimi.testing import serving
 
 ROOT = Path(__file__).parents[2]
@@ -227,7 +231,7 @@ def _check_answer(value: dict[str, Any], where: str) -> None:
 
 
 LISTS: dict[str, type[msgspec.Struct]] = {
-    "document": wire.DocumentList,
+    "document": DocumentList,
     "model": wire.ModelList,
     "embedding": EmbeddingList,
     "token_count": TokenCountList,
@@ -240,6 +244,10 @@ def _kind_of(value: dict[str, Any]) -> type[msgspec.Struct]:
         return LISTS[value["data"][0]["object"]]
     if value.get("object") == "text_completion":
         return Completion
+    if value.get("object") == "openkimi.explanation":
+        return ExplanationObject
+    if value.get("object") in {"document", "document.deleted"}:
+        return StoredDocument if value["object"] == "document" else DeletedDocument
     marks = {"choices": wire.ChatCompletion, "error": wire.ErrorBody, "compressed": Receipt}
     return next(kind for mark, kind in marks.items() if mark in value)
 
@@ -408,7 +416,13 @@ def test_every_route_is_described(held: Any) -> None:
         (Receipt, "The receipt"),
         (DocumentReceipt, "The receipt"),
         (Passage, "The receipt"),
-        (wire.StoredDocument, "`GET /v1/documents`"),
+        (Extent, "The receipt"),
+        (Citation, "Citations"),
+        (ExplanationObject, "`POST /v1/openkimi/explain`"),
+        (ExplainedPath, "`POST /v1/openkimi/explain`"),
+        (BudgetTrace, "`POST /v1/openkimi/explain`"),
+        (UploadRequest, "`POST /v1/documents`"),
+        (StoredDocument, "`GET /v1/documents`"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -418,6 +432,13 @@ def test_every_field_is_described(struct: type[msgspec.Struct], heading: str) ->
 
     for field in msgspec.structs.fields(struct):
         assert re.search(rf"`(?:\w+\.)*{field.encode_name}(?:\.\w+)?`", text), field.encode_name
+
+
+def test_every_fate_is_described() -> None:
+    """docs/api.md says of each fate of a passage why it befell it."""
+    text = section("api.md", "`POST /v1/openkimi/explain`")
+
+    assert not [fate for fate in get_args(Fate) if f"`{fate}`" not in text]
 
 
 def test_every_error_class_is_described() -> None:

@@ -87,7 +87,8 @@ def test_requirements_are_pinned_and_hashed(requirements: str) -> None:
 def test_pins_are_within_the_declared_ranges(requirements: str) -> None:
     """What pyproject.toml asks for is pinned at a version that it allows."""
     project = PYPROJECT["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["llama-cpp"]]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["llama-cpp"], *extras["files"]]
     if requirements == "requirements-dev.txt":
         groups = PYPROJECT["dependency-groups"].values()
         declared += [entry for group in groups for entry in group if isinstance(entry, str)]

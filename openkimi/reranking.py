@@ -1,0 +1,92 @@
+"""Orders the best hits of a search anew by a stronger, slower embedder."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from openkimi.contracts import Embedder
+from openkimi.documents import Hit
+from openkimi.errors import OpenKimiError
+
+log = structlog.get_logger()
+
+_RERANKED = 40
+_RANK_CONSTANT = 10
+_WEIGHT = 1.5
+_REMEMBERED = 20_000
+_SAFETY = 0.9
+
+
+class Reranker:
+    """Embeds the best 40 hits, as far as ``milliseconds`` allow, and fuses their order with the search's.
+
+    A chunk is embedded once: its vector is remembered by the chunk's key, so that later questions rerank
+    more in the same time. Fusion is by reciprocal rank, the reranker's order counting one and a half times.
+    """
+
+    def __init__(self, embedder: Embedder, *, milliseconds: int) -> None:
+        self._embedder = embedder
+        self._seconds = milliseconds / 1000
+        self._known: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
+
+    async def rerank(self, question: str, hits: Sequence[Hit]) -> Sequence[Hit]:
+        """Return the same hits in a new order, with its scores; as they were if the embedder fails."""
+        best = hits[:_RERANKED]
+        if len(best) < 2:
+            return hits
+        try:
+            cosines = await self._cosines(question, best)
+        except OpenKimiError as error:
+            log.warning("not_reranked", error=error.message)
+            return hits
+        order = sorted(cosines, key=lambda at: -cosines[at])
+        scores = [1 / (_RANK_CONSTANT + rank) for rank in range(1, len(hits) + 1)]
+        for rank, at in enumerate(order, start=1):
+            scores[at] += _WEIGHT / (_RANK_CONSTANT + rank)
+        scored = [msgspec.structs.replace(hit, score=score) for hit, score in zip(hits, scores, strict=True)]
+        return sorted(scored, key=lambda hit: -hit.score)
+
+    async def _cosines(self, question: str, hits: Sequence[Hit]) -> dict[int, float]:
+        """Tell how near the hits are that there is time for, by their place in the search's order."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._seconds
+        try:
+            async with asyncio.timeout_at(end):
+                [vector] = await self._embedder.embed([question], input_type="query")
+        except TimeoutError:
+            return {}
+        missing = {hit.chunk.key: hit.chunk.text for hit in hits if hit.chunk.key not in self._known}
+        await self._embed(missing, end)
+        found = {
+            at: self._known[hit.chunk.key] for at, hit in enumerate(hits) if hit.chunk.key in self._known
+        }
+        for hit in hits:
+            if hit.chunk.key in self._known:
+                self._known.move_to_end(hit.chunk.key)
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return {at: float(each.astype(np.float32) @ vector) for at, each in found.items()}
+
+    async def _embed(self, texts: dict[str, str], end: float) -> None:
+        """Embed one text, and then as many at once as the time that it took promises to be possible."""
+        loop = asyncio.get_running_loop()
+        waiting, count = iter(texts.items()), 1
+        try:
+            async with asyncio.timeout_at(end):
+                while batch := list(itertools.islice(waiting, count)):
+                    began = loop.time()
+                    vectors = await self._embedder.embed([text for _, text in batch])
+                    for (key, _), vector in zip(batch, vectors, strict=True):
+                        self._known[key] = vector.astype(np.float16)
+                    each = max(1e-6, (loop.time() - began) / len(batch))
+                    count = int(_SAFETY * (end - loop.time()) / each)
+        except TimeoutError:
+            log.debug("reranked_in_part")

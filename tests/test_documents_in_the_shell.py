@@ -1,0 +1,153 @@
+"""The commands ``openkimi ingest`` and ``openkimi ask``."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from filemaking import pdf
+
+from openkimi import Document
+from openkimi.cli import main
+
+ROOT = Path(__file__).parents[1]
+FACT = "The lighthouse of Orrin belongs to Marta Veil, who painted it red."
+QUESTION = "Who owns the lighthouse of Orrin?"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a config and a few files."""
+    monkeypatch.chdir(tmp_path)
+    write({})
+    (tmp_path / "tower.pdf").write_bytes(pdf([(20, 72, 740, "The Tower"), (12, 72, 700, FACT)]))
+    (tmp_path / "灯塔.txt").write_bytes("灯塔属于玛塔·维尔。".encode("gb18030"))
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\0")
+    return tmp_path
+
+
+def write(raw: dict[str, Any]) -> None:
+    Path("config.json").write_text(json.dumps({"llm": {"type": "dummy"}, **raw}))
+
+
+def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(main, [*arguments, "--config", "config.json"], input=stdin)
+
+
+def rows(result: Result) -> list[list[str]]:
+    assert result.exit_code == 0, result.output
+    return [line.split("\t") for line in result.stdout.splitlines()]
+
+
+def test_files_are_stored_without_the_model() -> None:
+    """Each is printed with its id, its state and its name; again costs nothing and prints the same."""
+    write({"llm": {"type": "llama-cpp", "model_path": "smollm2-135m-instruct", "context_length": 256}})
+
+    first = run("ingest", "tower.pdf", "*.txt", "tower.pdf")
+
+    assert rows(first) == [
+        [rows(first)[0][0], "ready", "tower.pdf"],
+        [Document.of("灯塔属于玛塔·维尔。").id, "ready", "灯塔.txt"],
+    ]
+    assert run("ingest", "tower.pdf", "*.txt").stdout == first.stdout
+
+
+def test_standard_input_is_a_file() -> None:
+    """``-`` stands for it, and has no name."""
+    assert rows(run("ingest", "-", "--no-wait", stdin=FACT))[0][0] == Document.of(FACT).id
+
+
+def test_a_file_that_cannot_be_read_is_passed_over() -> None:
+    """The others are stored; the line names it, and the status is 1."""
+    result = run("ingest", "picture.png", "tower.pdf")
+
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "openkimi: picture.png: a file of '.png' is not read here: send text, Markdown, HTML, PDF, DOCX\n"
+    )
+    assert result.stdout.endswith("\ttower.pdf\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config", "status", "message"),
+    [
+        (("ingest", "nothing.txt"), {}, 1, "nothing.txt: no such file"),
+        (("ingest", "tower.pdf"), {"rag": {"persist": False}}, 2, "rag.persist: false keeps nothing"),
+        (("ingest", "tower.pdf"), {"rag": {"nope": 1}}, 2, "rag.nope: unknown option"),
+        (("ask", "nothing.txt", QUESTION), {}, 1, "nothing.txt: no such file"),
+        (("ask", "picture.png", QUESTION), {}, 1, "picture.png: a file of '.png'"),
+        (("ask", "doc_" + "0" * 32, QUESTION), {}, 1, "there is no stored document 'doc_0"),
+        (("ask", QUESTION), {"preload": ["picture.png"]}, 2, "preload: picture.png: a file of '.png'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: tuple[str, ...], config: dict[str, Any], status: int, message: str
+) -> None:
+    """As with the other commands: 2 for the config, 1 for the rest."""
+    write(config)
+
+    result = run(*arguments)
+
+    assert result.exit_code == status
+    assert result.stderr.startswith(f"openkimi: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_question_is_answered_from_files_with_its_sources() -> None:
+    """The answer comes first, then what was read: the file, the characters, the text."""
+    result = run("ask", "tower.pdf", "*.txt", QUESTION, "--sources")
+
+    answer, _, sources = result.stdout.partition("\n\nRead:\n")
+    assert result.exit_code == 0, result.output
+    assert "Marta Veil" in answer
+    assert f"  tower.pdf 0-{len(FACT) + 13}: # The Tower {FACT}" in sources.splitlines()
+
+
+def test_without_a_terminal_there_is_only_the_answer() -> None:
+    """A program that reads it gets nothing else, unless it asks for sources."""
+    assert "Read:" not in run("ask", "tower.pdf", QUESTION).stdout
+
+
+def test_a_stored_document_is_asked_by_its_id() -> None:
+    """What ``ingest`` printed names it, for the tenant that has it and for no other."""
+    [[document_id, *_]] = rows(run("ingest", "tower.pdf", "--tenant", "alice"))
+
+    assert "Marta Veil" in run("ask", document_id, QUESTION, "--tenant", "alice").stdout
+    assert run("ask", document_id, QUESTION).exit_code == 1
+
+
+def test_a_question_alone_reads_what_is_preloaded() -> None:
+    """No file has to be named where the config names some."""
+    write({"preload": ["*.pdf"]})
+
+    assert "Marta Veil" in run("ask", QUESTION).stdout
+
+
+def test_a_gateway_serves_what_was_ingested(folder: Path) -> None:
+    """The command's store is the gateway's: its engine lists the document, with its name, as kept."""
+    [[document_id, *_]] = rows(run("ingest", "tower.pdf"))
+    code = (
+        "import asyncio\nfrom openkimi import KimiEngine\n"
+        "[info] = asyncio.run(KimiEngine('config.json').documents())\n"
+        "print(info.id, info.name, info.kept)"
+    )
+
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder
+    )
+
+    assert shown.stdout.splitlines()[-1].split() == [document_id, "tower.pdf", "True"]
+
+
+@pytest.mark.model
+def test_the_default_model_answers_from_a_pdf() -> None:
+    """The model of config/config.json copies the fact out of the file."""
+    write({"llm": json.loads((ROOT / "config/config.json").read_text("utf-8"))["llm"]})
+
+    result = run("ask", "tower.pdf", QUESTION, "--sources")
+
+    assert result.exit_code == 0, result.output
+    assert "Marta Veil" in result.stdout.partition("Read:")[0]
