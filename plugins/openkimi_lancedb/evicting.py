@@ -70,7 +70,7 @@ class Evicting:
         Raises:
             StorageFull: says what is stored and what to do.
         """
-        if self._most_bytes is None or not entry.kept:
+        if self._most_bytes is None:
             return
         others = [each for each in await self._catalogue.entries() if each.kept and each.slot != entry.slot]
         stored = sum(other.size for other in others if (other.tenant, other.id) != (entry.tenant, entry.id))

@@ -14,6 +14,7 @@ from openkimi_lancedb.catalogue import Catalogue, Entry
 from openkimi_lancedb.embedding import Embedding
 from openkimi_lancedb.failures import storage_errors
 from openkimi_lancedb.naming import vector_table
+from openkimi_lancedb.parts import parts_of
 from openkimi_lancedb.tables import Tables
 from openkimi_lancedb.vectortable import VectorTable
 
@@ -51,6 +52,11 @@ class Filling:
             with storage_errors("cannot write vectors"):
                 size = await self._fill(entry)
         return msgspec.structs.replace(entry, embedder=self._embedding.fingerprint, size=size)
+
+    async def size_to_come(self, chunks: Sequence[Chunk]) -> int:
+        """Estimate the bytes of these chunks' vectors, two for each number."""
+        parts = await asyncio.to_thread(lambda: sum(len(parts_of(chunk.text)) for chunk in chunks))
+        return 2 * parts * self._embedding.dimensions
 
     async def stop(self, slot: str) -> None:
         """Stop filling a document."""

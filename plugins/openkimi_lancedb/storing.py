@@ -147,10 +147,11 @@ class Storing:
         try:
             with storage_errors("cannot store the document"):
                 await ChunkTable.write(self._tables.database, chunk_table(entry.slot), text, chunks)
+                if entry.kept and not (known is not None and known.kept):
+                    await self._check_room(entry, chunks)
                 new = await inherit_vectors(self._tables, entry.slot, chunks, sources, self._embedder)
                 size = await self._tables.size(entry.slot, self._embedder)
             entry = msgspec.structs.replace(entry, size=size)
-            await self._evicting.check_room(entry)
             if known is not None and known.embedder == self._embedder:
                 entry = await self._completed(entry)
         except BaseException:
@@ -163,8 +164,16 @@ class Storing:
     async def _describe(self, entry: Entry, document: Document) -> None:
         """Note a new name, and that a document that came along is given to be stored now."""
         name, kept = document.name or entry.name, document.kept or entry.kept
+        if kept and not entry.kept:
+            await self._evicting.check_room(entry)
         if (name, kept) != (entry.name, entry.kept):
             await self._catalogue.describe(entry.slot, name, kept=kept)
+
+    async def _check_room(self, entry: Entry, chunks: Sequence[Chunk]) -> None:
+        """Refuse a document that is to be kept and would not fit with the vectors it is going to have."""
+        size = await self._tables.size(entry.slot, self._embedder)
+        size += await self._filling.size_to_come(chunks)
+        await self._evicting.check_room(msgspec.structs.replace(entry, size=size))
 
     async def _completed(self, entry: Entry) -> Entry:
         """Make the vectors first, unless the embedder fails."""

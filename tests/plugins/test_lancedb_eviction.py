@@ -116,6 +116,19 @@ async def test_a_store_full_of_kept_documents_refuses_another(tmp_path: Path) ->
     assert tables(tmp_path, "chunks") == 2
 
 
+async def test_what_came_along_is_not_kept_without_room(tmp_path: Path) -> None:
+    """A stored document that is given to be kept counts from then on, and is refused like a new one."""
+    async with store(tmp_path, 1.5) as retriever:
+        await add(retriever, "one", kept=True)
+        along = await add(retriever, "two")
+        with pytest.raises(StorageFull):
+            await add(retriever, "two", kept=True)
+        info = await retriever.get(along)
+
+    assert info is not None
+    assert not info.kept
+
+
 async def test_a_document_in_use_stays(tmp_path: Path) -> None:
     """What a request may be about to search is not dropped, even if the store is too large for a while."""
     async with store(tmp_path, 0.5) as retriever:
