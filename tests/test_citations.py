@@ -197,10 +197,10 @@ async def test_a_quote_that_is_not_in_the_callers_text_is_left_out(held: Any) ->
 
 async def test_the_receipt_tells_dense_from_retrieved_and_what_was_left_out(held: Any, speech: str) -> None:
     """The passages of both kinds and what is left out make up the document."""
-    plugin = held(context_length=8192, parameters=8_000_000_000)
+    plugin = held(context_length=32_768, parameters=8_000_000_000)
     ask = about(speech, question="How many displaced persons remained in Germany?")
 
-    async with engine_of(plugin) as engine:
+    async with engine_of(plugin, max_context_tokens=8000) as engine:
         receipt = (await receipts_of(engine, ask))[0]
 
     [document] = receipt.documents

@@ -154,9 +154,9 @@ async def test_the_same_document_is_processed_once(held: Any, speech: str) -> No
 
 async def test_prompts_begin_alike_from_question_to_question(held: Any, speech: str) -> None:
     """The dense core comes first and does not depend on the question, so that a cache can be used."""
-    plugin = held(context_length=8192, parameters=8_000_000_000)
+    plugin = held(context_length=32_768, parameters=8_000_000_000)
 
-    async with engine_of(plugin) as engine:
+    async with engine_of(plugin, max_context_tokens=8000) as engine:
         await run(engine, about(speech))
         await run(engine, about(speech, "What does he say about Delaware and the Columbia River?"))
 
@@ -166,10 +166,10 @@ async def test_prompts_begin_alike_from_question_to_question(held: Any, speech: 
 
 
 async def test_a_small_budget_has_no_dense_core(held: Any, speech: str) -> None:
-    """Below 2,000 tokens every passage is there because it answers the question."""
-    plugin = held(context_length=8192, parameters=8_000_000_000)
+    """Below 8,000 tokens every passage is there because it answers the question."""
+    plugin = held(context_length=32_768, parameters=8_000_000_000)
 
-    async with engine_of(plugin, max_context_tokens=1000) as engine:
+    async with engine_of(plugin, max_context_tokens=7000) as engine:
         _, receipt = await run(engine, about(speech))
 
     assert receipt.passages
@@ -178,8 +178,8 @@ async def test_a_small_budget_has_no_dense_core(held: Any, speech: str) -> None:
 
 async def test_sparse_passages_stay_out_of_the_dense_core(held: Any, speech: str) -> None:
     """processor.entropy_threshold keeps what is below it out of the core, and hides nothing from search."""
-    plugin = held(context_length=8192, parameters=8_000_000_000)
-    engine = engine_of(plugin)
+    plugin = held(context_length=32_768, parameters=8_000_000_000)
+    engine = engine_of(plugin, max_context_tokens=8000)
     engine._overrides["processor"] = {"entropy_threshold": 1.0}
 
     async with engine:
