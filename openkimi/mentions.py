@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from openkimi.covering import part_of
 from openkimi.documents import Chunk
-from openkimi.sentences import sentences
+from openkimi.spans import sentences_of
 
 _TERM = re.compile("[\u3400-\u9fff]+|[^\\W_\u3400-\u9fff]+(?:[-.'’][^\\W_\u3400-\u9fff]+)*")
 _CJK = re.compile("[\u3400-\u9fff]")
@@ -42,7 +42,11 @@ def mentions(chunks: Sequence[Chunk], subject: str) -> list[tuple[float, Chunk]]
 
 def _around(chunk: Chunk, text: str, terms: Sequence[str]) -> Chunk:
     """Cut a chunk down to what lies from the first sentence with a term to the last one."""
-    spans = [(start, end) for start, end in sentences(text) if any(term in text[start:end] for term in terms)]
+    spans = [
+        (start, end)
+        for start, end in sentences_of(chunk.text)
+        if any(term in text[start:end] for term in terms)
+    ]
     if not spans or len(text) != len(chunk.text):
         return chunk
     return part_of(chunk, spans[0][0], spans[-1][1])

@@ -3,7 +3,6 @@
 from openkimi import Chunk
 from openkimi.covering import cover, excerpt
 from openkimi.mentions import mentions
-from openkimi.sentences import sentences
 
 
 def chunks_of(texts: list[str], headings: dict[int, str] | None = None) -> list[Chunk]:
@@ -95,18 +94,4 @@ def test_a_passage_with_little_of_the_subject_is_no_mention() -> None:
 
     assert [chunk.text for _, chunk in mentions(chunks_of(texts), "atomic energy")] == [
         "Atomic energy is new."
-    ]
-
-
-def test_sentences_of_both_languages_are_told_apart() -> None:
-    """Full stops of either script, and line breaks."""
-    text = "One. Two?\nThree 3.5 is four! 五。六！七"
-
-    assert [text[start:end] for start, end in sentences(text)] == [
-        "One.",
-        "Two?",
-        "Three 3.5 is four!",
-        "五。",
-        "六！",
-        "七",
     ]
