@@ -65,6 +65,7 @@ def variants() -> list[Variant]:
     sentences = "openkimi_lancedb.retriever:weigh"
     return [
         Variant(name="everything"),
+        Variant(name="reranked by e5, as long as it takes", rag={"rerank_ms": 600_000}),
         Variant(name="whole passages, not sentences", places={sentences: lambda *_: ()}),
         Variant(name="headings not searched", restored={"openkimi_lancedb.terms:_HEADING_WEIGHT": 0}),
         Variant(name="no neighbours' words", places={"openkimi_lancedb.ranking:_WINDOW_WEIGHT": 0.0}),

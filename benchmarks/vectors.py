@@ -1,4 +1,4 @@
-"""Vectors of the embedder ``use``, kept on disk from run to run by the hash of what was embedded."""
+"""Vectors of the embedders, kept on disk from run to run by the hash of what was embedded."""
 
 from __future__ import annotations
 
@@ -80,15 +80,25 @@ class Encoder:
 
 @contextmanager
 def kept_embeddings() -> Iterator[None]:
-    """Let every opened embedder ``use`` of this process take vectors that it made before from the disk."""
+    """Let every ``use`` and ``e5`` of this process take vectors that it made before from the disk."""
+    from openkimi_e5.embedder import E5Embedder
     from openkimi_use.embedder import UseEmbedder
 
-    original = UseEmbedder.embed
+    with (
+        _keeping(UseEmbedder, lambda embedder, _: embedder.fingerprint),
+        _keeping(E5Embedder, lambda embedder, input_type: f"{embedder.fingerprint}:{input_type}"),
+    ):
+        yield
+
+
+@contextmanager
+def _keeping(kind: Any, scheme: Callable[[Any, str], str]) -> Iterator[None]:
+    original = kind.embed
 
     async def embed(
         self: Any, texts: Sequence[str], *, input_type: Literal["query", "document"] = "document"
     ) -> Vectors:
-        kept = Kept(self.fingerprint)
+        kept = Kept(scheme(self, input_type))
         found = kept.find(texts)
         missing = list(dict.fromkeys(text for text in texts if text not in found))
         if missing:
@@ -98,8 +108,8 @@ def kept_embeddings() -> Iterator[None]:
             found |= new
         return np.array([found[text] for text in texts], np.float32).reshape(len(texts), self.dimensions)
 
-    UseEmbedder.embed = embed  # type: ignore[method-assign]
+    kind.embed = embed
     try:
         yield
     finally:
-        UseEmbedder.embed = original  # type: ignore[method-assign]
+        kind.embed = original
