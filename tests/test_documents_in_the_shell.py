@@ -12,6 +12,7 @@ from filemaking import pdf
 
 from openkimi import Document
 from openkimi.cli import main
+from openkimi.logs import configure_logging
 
 ROOT = Path(__file__).parents[1]
 FACT = "The lighthouse of Orrin belongs to Marta Veil, who painted it red."
@@ -34,7 +35,10 @@ def write(raw: dict[str, Any]) -> None:
 
 
 def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(main, [*arguments, "--config", "config.json"], input=stdin)
+    try:
+        return CliRunner().invoke(main, [*arguments, "--config", "config.json"], input=stdin)
+    finally:
+        configure_logging("debug")  # the commands log otherwise, for good
 
 
 def rows(result: Result) -> list[list[str]]:

@@ -58,7 +58,7 @@ class LanceDBOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             description="Seconds that adding a document of at most 512 passages waits for its vectors; "
             "longer documents are found by their words meanwhile.",
         ),
-    ] = 10.0
+    ] = 1.0
 
     @property
     def most_bytes(self) -> int | None:
