@@ -10,13 +10,13 @@ import msgspec
 from openkimi.budget import Budget
 from openkimi.contracts import Backend
 from openkimi.documents import Hit
-from openkimi.excerpts import Sized, choose, sentences_of
+from openkimi.excerpts import Sized, choose, excerpt_of, sentences_of
 from openkimi.messages import GenerateRequest
 from openkimi.turn import Turn
 
 _GAP = "\n…\n"
 _INTRODUCTION = "Excerpts from a longer text:\n"
-_MIN_PASSAGE = 12
+_MIN_PASSAGE = 5
 _CONSIDERED = 24
 """Characters of ranked passages, for each token of room, among which sentences are chosen."""
 _SLACK = 16
@@ -110,16 +110,17 @@ async def _sized(backend: Backend, hits: Sequence[Hit], room: int) -> list[Sized
 
 
 async def _shortened(backend: Backend, hit: Hit, room: int) -> list[Hit]:
-    """Cut a passage down to what fits when not even that fits whole; nothing when it is hardly anything."""
-    text = hit.chunk.text
-    while len(text) > 1 and room >= _MIN_PASSAGE:
+    """Cut a passage down to its best sentence, and that to what fits; nothing when it is hardly anything."""
+    weights = [sentence.weight for sentence in sentences_of(hit)]
+    best = weights.index(max(weights))
+    part = excerpt_of(hit, best, best).chunk
+    [introduction] = await backend.count_tokens([_INTRODUCTION])
+    text = part.text
+    while len(text) > 1 and room >= introduction + _MIN_PASSAGE:
         [tokens] = await backend.count_tokens([_INTRODUCTION + text])
         if tokens <= room:
-            chunk = msgspec.structs.replace(
-                hit.chunk, text=text, end=hit.chunk.start + len(text), headings=()
-            )
-            shorter = msgspec.structs.replace(hit, chunk=chunk)
-            return [] if shorter == hit else [shorter]
+            chunk = msgspec.structs.replace(part, text=text, end=part.start + len(text), headings=())
+            return [] if chunk == hit.chunk else [msgspec.structs.replace(hit, chunk=chunk, sentences=())]
         text = text[: min(len(text) - 1, len(text) * room // tokens)]
     return []
 

@@ -85,6 +85,16 @@ async def test_another_heading_is_told() -> None:
     assert "\n…\nBoats\nThe harbour" in text
 
 
+async def test_a_passage_too_large_for_the_budget_is_cut_to_its_best_sentence() -> None:
+    """With hardly any room the sentence that matters stands there, or its beginning, and no mere shred."""
+    for context in range(10, 22):
+        result = await packed([passage(0, (0.1, 0.1, 0.8))], context)
+
+        [cut] = result.passages or [None]
+        assert cut is None or (cut.chunk.start >= 45 and len(cut.chunk.text) > 5)
+    assert shown(result).endswith("Boats sail at noon.")
+
+
 @pytest.mark.parametrize("context", [1, 5, 13, 20, 40, 80, 200])
 async def test_no_budget_is_exceeded(context: int) -> None:
     """Whatever the budget, document text keeps to it."""

@@ -46,7 +46,7 @@ async def open_embedder(options: E5Options, context: OpenContext) -> AsyncIterat
     try:
         yield embedder
     finally:
-        embedder.close()
+        await embedder.close()
 
 
 @hookimpl

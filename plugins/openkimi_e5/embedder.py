@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from openkimi import Embedder, Vectors
+from openkimi import BackendError, Embedder, Vectors
 
 _DIMENSIONS = 384
 _MOST_THREADS = 4
@@ -50,6 +50,7 @@ class E5Embedder(Embedder):
         self._encoder = encoder
         self._version = version
         self._thread = ThreadPoolExecutor(1, "e5")
+        self._closed = False
 
     @property
     def dimensions(self) -> int:
@@ -64,18 +65,27 @@ class E5Embedder(Embedder):
     async def embed(
         self, texts: Sequence[str], *, input_type: Literal["query", "document"] = "document"
     ) -> Vectors:
-        """Embed texts, about a tenth of a second each on one core."""
+        """Embed texts, about a tenth of a second each on one core.
+
+        Raises:
+            BackendError: the embedder was closed meanwhile.
+        """
         vectors = np.zeros((len(texts), _DIMENSIONS), np.float32)
         loop = asyncio.get_running_loop()
         for row, text in enumerate(texts):
+            if self._closed:
+                raise BackendError("the embedder 'e5' is closed")
             shown = text.strip()[:_LONGEST].encode("utf-8", "replace").decode()
             if shown:
                 vectors[row] = await loop.run_in_executor(self._thread, self._encode, shown, input_type)
         return vectors
 
-    def close(self) -> None:
-        """Let the thread end after the text at hand."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+    async def close(self) -> None:
+        """Fail the calls that wait, and let the thread end after the text at hand."""
+        self._closed = True
+        await asyncio.to_thread(self._thread.shutdown)
 
     def _encode(self, text: str, input_type: str) -> Vectors:
+        if self._closed:
+            raise BackendError("the embedder 'e5' is closed")
         return self._encoder.query(text) if input_type == "query" else self._encoder.passage([text])[0]

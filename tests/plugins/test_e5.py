@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import openkimi_e5
-from openkimi import ConfigError, Message
+from openkimi import BackendError, ConfigError, Message
 from openkimi.config import build_config
 from openkimi.engine import KimiEngine
 from openkimi.messages import GenerateRequest
@@ -48,6 +48,20 @@ async def test_a_cancelled_call_stops_soon() -> None:
         with pytest.raises(asyncio.CancelledError):
             await call
         await asyncio.wait_for(embedder.embed(["next"]), 20)
+
+
+async def test_a_call_that_is_overtaken_by_the_end_fails_by_name() -> None:
+    """Whoever waits when the embedder closes gets an error of the contract, not a cancellation."""
+    async with open_component(PROVIDER) as embedder:
+        calls = [
+            asyncio.create_task(embedder.embed(["A sentence of several words. "] * 50)) for _ in range(3)
+        ]
+        await asyncio.sleep(0.1)
+    late = embedder.embed(["too late"])
+
+    for call in (*calls, late):
+        with pytest.raises(BackendError, match="closed"):
+            await call
 
 
 async def test_it_reranks_by_config() -> None:
