@@ -164,7 +164,7 @@ def _choose(
     kind = section.get("type", DEFAULT_KINDS[name])
     if not isinstance(kind, str):
         raise ConfigError(f"{name}.type: expected a string, got {type(kind).__name__}")
-    provider = found.provider(role, kind)
+    provider = found.provider(role, kind, where=f"{name}.type")
     core_keys = set(core.__struct_fields__)
     kind_keys = {field.encode_name for field in msgspec.structs.fields(provider.config)}
     for_core = {key: value for key, value in section.items() if key in core_keys}

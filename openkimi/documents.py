@@ -11,6 +11,8 @@ import msgspec
 ANONYMOUS = "anonymous"
 """The tenant of every request while API keys are off."""
 
+_BEGINNING, _TITLE_LINES = 400, 4
+_MARKS = " \t\r#*_"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 DocumentState = Literal["lexical", "ready"]
@@ -55,6 +57,21 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ordinal: int
     headings: tuple[str, ...] = ()
     density: float = 0.0
+
+    @property
+    def begins_with_heading(self) -> bool:
+        """Whether the innermost heading stands in one of the text's first lines."""
+        if not self.headings:
+            return False
+        lines = self.text.lstrip()[:_BEGINNING].split("\n")[:_TITLE_LINES]
+        return any(line.strip(_MARKS).startswith(self.headings[-1][:_BEGINNING]) for line in lines)
+
+    @property
+    def under_heading(self) -> str:
+        """The text under its innermost heading, which is not said twice."""
+        if not self.headings or self.begins_with_heading:
+            return self.text
+        return f"{self.headings[-1]}\n{self.text}"
 
     @staticmethod
     def key_of(text: str, headings: tuple[str, ...], version: str) -> str:

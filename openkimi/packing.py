@@ -92,7 +92,7 @@ async def _sized(backend: Backend, hits: Sequence[Hit], room: int) -> list[Sized
         if all(not _overlaps(hit, other) for other in considered):
             considered.append(hit)
             left -= len(hit.chunk.text)
-    headings = [_passage(hit)[: -len(hit.chunk.text) or None] for hit in considered]
+    headings = [hit.chunk.under_heading[: -len(hit.chunk.text) or None] for hit in considered]
     texts = [
         hit.chunk.text[sentence.start : sentence.end] for hit in considered for sentence in sentences_of(hit)
     ]
@@ -126,7 +126,7 @@ async def _shortened(backend: Backend, hit: Hit, room: int) -> list[Hit]:
 
 
 async def _size(backend: Backend, hits: Sequence[Hit]) -> int:
-    return sum(await backend.count_tokens([_passage(hit) + _GAP for hit in hits])) if hits else 0
+    return sum(await backend.count_tokens([hit.chunk.under_heading + _GAP for hit in hits])) if hits else 0
 
 
 async def _render(
@@ -161,17 +161,9 @@ def _block(hits: Iterable[Hit], documents: Sequence[str], bounds: Bounds) -> str
                 follows = before is not None and _follows(before, hit, bounds)
                 parts.append("\n" if follows else _GAP)
             titled = before is not None and before.chunk.headings == hit.chunk.headings
-            parts.append(hit.chunk.text if titled else _passage(hit))
+            parts.append(hit.chunk.text if titled else hit.chunk.under_heading)
             before = hit
     return "".join(parts)
-
-
-def _passage(hit: Hit) -> str:
-    """Return a passage under its innermost heading, unless it begins with that heading anyway."""
-    chunk = hit.chunk
-    if not chunk.headings or chunk.text.lstrip().startswith(chunk.headings[-1]):
-        return chunk.text
-    return f"{chunk.headings[-1]}\n{chunk.text}"
 
 
 def _bounds(hits: Iterable[Hit]) -> Bounds:

@@ -59,35 +59,36 @@ class Plugins:
             offers[0][1] for kind, offers in sorted(self._offers[role].items()) if offers[0][1].kind == kind
         ]
 
-    def provider(self, role: Role, kind: str) -> Provider[Any]:
-        """Return the one provider of a kind or alias.
+    def provider(self, role: Role, kind: str, *, where: str = "") -> Provider[Any]:
+        """Return the one provider of a kind or alias; ``where`` is its place in the config.
 
         Raises:
             PluginError: nobody offers the kind, or several plugins do.
         """
+        where = where or SECTIONS[role]
         offers = self._offers[role].get(kind, [])
         if len(offers) == 1:
             return offers[0][1]
         if offers:
-            raise PluginError(self._clash(role, kind, [name for name, _ in offers]))
-        raise PluginError(self._missing(role, kind))
+            raise PluginError(self._clash(where, kind, [name for name, _ in offers]))
+        raise PluginError(self._missing(where, role, kind))
 
     def offer(self, plugin: str, role: Role, provider: Provider[Any]) -> None:
         """Enter a provider under its kind and its aliases."""
         for name in (provider.kind, *provider.aliases):
             self._offers[role].setdefault(name, []).append((plugin, provider))
 
-    def _clash(self, role: Role, kind: str, names: Sequence[str]) -> str:
+    def _clash(self, where: str, kind: str, names: Sequence[str]) -> str:
         return (
-            f"{SECTIONS[role]}: the kind '{kind}' is offered by the plugins {' and '.join(names)}; "
+            f"{where}: the kind '{kind}' is offered by the plugins {' and '.join(names)}; "
             'name all but one of them in "plugins": {"block": [...]}'
         )
 
-    def _missing(self, role: Role, kind: str) -> str:
+    def _missing(self, where: str, role: Role, kind: str) -> str:
         known = sorted(self._offers[role])
         failed = [f"{report.name} ({report.reason})" for report in self.reports if report.state == "failed"]
         broken = f"; plugins that failed to load: {', '.join(failed)}" if failed else ""
-        return f"{SECTIONS[role]}: no plugin offers the {role} '{kind}'; {suggest(kind, known)}{broken}"
+        return f"{where}: no plugin offers the {role} '{kind}'; {suggest(kind, known)}{broken}"
 
 
 def load_plugins(

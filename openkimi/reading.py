@@ -226,11 +226,8 @@ def _under_headings(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, str]]:
     """Yield chunks with their texts, each first one of a section under its innermost heading."""
     before: tuple[str, ...] = ()
     for chunk in chunks:
-        text = chunk.text
-        if chunk.headings and chunk.headings != before and not text.startswith(chunk.headings[-1]):
-            text = f"{chunk.headings[-1]}\n{text}"
+        yield chunk, chunk.text if chunk.headings == before else chunk.under_heading
         before = chunk.headings
-        yield chunk, text
 
 
 def _fitting(chunk: Chunk, text: str, tokens: int, room: int) -> Iterator[tuple[Chunk, str, int]]:

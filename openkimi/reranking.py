@@ -22,7 +22,8 @@ _RERANKED = 40
 _RANK_CONSTANT = 10
 _WEIGHT = 1.5
 _REMEMBERED = 20_000
-_SAFETY = 0.9
+_SHARE = 0.5
+"""Of the time that is left, what a batch may take: one that is cut off is lost."""
 
 
 class Reranker:
@@ -87,6 +88,6 @@ class Reranker:
                     for (key, _), vector in zip(batch, vectors, strict=True):
                         self._known[key] = vector.astype(np.float16)
                     each = max(1e-6, (loop.time() - began) / len(batch))
-                    count = int(_SAFETY * (end - loop.time()) / each)
+                    count = max(1, int(_SHARE * (end - loop.time()) / each))
         except TimeoutError:
             log.debug("reranked_in_part")

@@ -63,6 +63,23 @@ async def test_neighbours_are_joined_and_gaps_are_marked() -> None:
     assert text.endswith(f"Harbours\n{whole}\n{whole}\n…\n{whole}")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Harbours\nBoats sail.",
+        "## Harbours\nBoats sail.",
+        "PORTS\n\n**Harbours**\nBoats sail.",
+        "\nHarbours: a list",
+    ],
+)
+def test_a_heading_is_not_said_twice(text: str) -> None:
+    """One that stands in the first lines, in Markdown too, needs no other in front."""
+    chunk = Chunk(key="k", text=text, start=0, end=len(text), ordinal=0, headings=("PORTS", "Harbours"))
+
+    assert chunk.under_heading == text
+    assert msgspec.structs.replace(chunk, text="Boats sail.").under_heading == "Harbours\nBoats sail."
+
+
 async def test_what_was_left_out_of_a_passage_is_marked() -> None:
     """Two sentences of a passage without the one between them do not look like one text."""
     result = await packed([passage(0, (0.5, 0.0, 0.5))], 34)

