@@ -22,6 +22,7 @@ import pytest
 import openkimi_lancedb
 from openkimi import BackendUnavailable, Chunk, Document, Embedder, Query, Retriever, StorageError, Vectors
 from openkimi.testing import HashingEmbedder, open_component
+from openkimi_lancedb.catalogue import Catalogue
 
 PROVIDER = next(iter(openkimi_lancedb.register_retrievers()))
 
@@ -41,8 +42,15 @@ def cut(text: str) -> list[Chunk]:
     return chunks
 
 
-async def add(retriever: Retriever, text: str, *, fingerprint: str = "test", kept: bool = False) -> str:
-    document = Document.of(text, kept=kept)
+async def add(
+    retriever: Retriever,
+    text: str,
+    *,
+    fingerprint: str = "test",
+    name: str | None = None,
+    kept: bool = False,
+) -> str:
+    document = Document.of(text, name=name, kept=kept)
     await retriever.add(document, cut(text), fingerprint=fingerprint)
     return document.id
 
@@ -413,6 +421,71 @@ async def test_a_cancelled_add_is_whole_or_absent(tmp_path: Path, delay: float) 
         assert info is None or len(await retriever.read(info.id)) == 3000
         assert await add(retriever, text) == Document.of(text).id
         assert await best(retriever, "subject2999", Document.of(text).id) is not None
+
+
+@pytest.fixture
+def slow_writes(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Make the catalogue write as slowly as object storage does; the event tells that a row is on its way."""
+    put, writing = Catalogue.put, asyncio.Event()
+
+    async def put_slowly(self: Catalogue, *row: Any) -> None:
+        writing.set()
+        await asyncio.sleep(0.05)
+        await put(self, *row)
+
+    monkeypatch.setattr(Catalogue, "put", put_slowly)
+    return writing
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_document_deleted_after_a_cancelled_add_stays_deleted(
+    tmp_path: Path, slow_writes: asyncio.Event, replaced: bool
+) -> None:
+    """What was being published when its adding was cancelled does not come back after a deletion."""
+    async with store(tmp_path, vector_wait=0) as retriever:
+        if replaced:
+            await add(retriever, text_of("book"), fingerprint="older")
+            slow_writes.clear()
+        adding = asyncio.create_task(add(retriever, text_of("book")))
+        await slow_writes.wait()
+        for _ in range(2):
+            adding.cancel()
+            await asyncio.sleep(0.01)
+        await retriever.delete(Document.of(text_of("book")).id)
+        await asyncio.sleep(0.2)
+
+        assert adding.cancelled()
+        assert not await retriever.list()
+
+
+async def test_a_document_that_was_kept_stays_so_through_damage(tmp_path: Path) -> None:
+    """When the text of a damaged upload comes in a request, it is an upload again, with its name."""
+    async with store(tmp_path) as retriever:
+        document_id = await add(retriever, text_of("book"), name="book.txt", kept=True)
+    (table,) = _tables(tmp_path, "chunks")
+    shutil.rmtree(table)
+
+    async with store(tmp_path) as retriever:
+        await _search_damaged(retriever, document_id)
+        damaged = await retriever.get(document_id)
+        await add(retriever, text_of("book"))
+        info = await retriever.get(document_id)
+
+    assert damaged is None
+    assert info is not None
+    assert (info.name, info.kept) == ("book.txt", True)
+
+
+async def test_nothing_runs_after_closing(tmp_path: Path, slow_writes: asyncio.Event) -> None:
+    """Closing also waits for what the end of some work began."""
+    before = asyncio.all_tasks()
+    async with store(tmp_path, vector_wait=0, max_size=1000) as retriever:
+        adding = asyncio.create_task(add(retriever, text_of("book")))
+        await slow_writes.wait()
+        adding.cancel()
+
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before <= {adding}
 
 
 async def test_more_documents_than_stay_open_are_searched(tmp_path: Path) -> None:
