@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -59,14 +60,19 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
     )
 
 
-async def open_memory(config: Config, stack: AsyncExitStack) -> Memory:
+async def open_memory(
+    config: Config, stack: AsyncExitStack, watch: Callable[[Embedder], Embedder] | None = None
+) -> Memory:
     """Open the document memory that the config chose and no model, to be closed by the stack.
+
+    ``watch`` puts another embedder before the one the config chose.
 
     Raises:
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
     use = _opening(stack)
-    return await _memory(config, use, await use(config.embedder), stack)
+    embedder = await use(config.embedder)
+    return await _memory(config, use, embedder if watch is None else watch(embedder), stack)
 
 
 class _Use(Protocol):

@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 _REMEMBERED_CORES = 64
 _CORE_CHUNKS = 64
+_TRIES = 3
 
 
 class Memory:
@@ -34,6 +35,7 @@ class Memory:
         self._work = _Shared()
         self._owners: dict[str, str] = {}
         self._densest: OrderedDict[tuple[str, str], tuple[Chunk, ...]] = OrderedDict()
+        self._forgotten = 0
         self._refreshing = Refreshing(processor, retriever, self._forget_densest)
 
     async def refresh(self) -> None:
@@ -47,12 +49,15 @@ class Memory:
     async def remember(self, document: Document, tenant: str, report: Report = ignore) -> None:
         """Make a document searchable, unless it is.
 
-        Two callers with the same document share the work, and each hears of its progress.
+        Two callers with the same document share the work, and each hears of its progress. One that is deleted
+        or replaced before its name could be noted is remembered again.
         """
-        await self._work.run(
-            (tenant, document.id), lambda report: self._remember(document, tenant, report), report
-        )
-        await self._describe(document, tenant)
+        for _ in range(_TRIES):
+            await self._work.run(
+                (tenant, document.id), lambda report: self._remember(document, tenant, report), report
+            )
+            if await self._describe(document, tenant):
+                break
 
     def share(self, document_id: str, tenant: str) -> None:
         """Let every tenant search a document of this one."""
@@ -132,19 +137,23 @@ class Memory:
         """
         tenant = self._owner(document_id, tenant)
         key = (tenant, document_id)
-        if key not in self._densest:
+        densest = self._densest.get(key)
+        if densest is None:
+            forgotten = self._forgotten
             try:
-                self._note_densest(key, await self.retriever.read(document_id, tenant=tenant))
+                chunks = await self.retriever.read(document_id, tenant=tenant)
             except DocumentNotFound:
                 return ()
+            return await self._note_densest(key, chunks, forgotten)
         self._densest.move_to_end(key)
-        return self._densest[key]
+        return densest
 
     async def forget(self, document_id: str, tenant: str) -> bool:
         """Delete a tenant's document; False when there was none."""
-        self._forget_densest((tenant, document_id))
         await self._refreshing.cancel((tenant, document_id))
-        return await self.retriever.delete(document_id, tenant=tenant)
+        existed = await self.retriever.delete(document_id, tenant=tenant)
+        self._forget_densest((tenant, document_id))
+        return existed
 
     def _owner(self, document_id: str, tenant: str) -> str:
         return self._owners.get(document_id, tenant)
@@ -163,31 +172,54 @@ class Memory:
 
         with reporting("cutting", tell):
             chunks = await self._processor.process(document)
+        forgotten = self._forgotten
         with reporting("storing", tell):
             await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
-        await asyncio.to_thread(self._note_densest, (tenant, document.id), chunks)
+        await self._note_densest((tenant, document.id), chunks, forgotten)
         log.info("document_stored", document=document.id, characters=len(document.text), chunks=len(chunks))
 
-    async def _describe(self, document: Document, tenant: str) -> None:
-        """Pass on a name, and that a document is to be kept, where it was stored without."""
+    async def _describe(self, document: Document, tenant: str) -> bool:
+        """Pass on a name, and that a document is to be kept, where it was stored without.
+
+        Returns False when the document was deleted or replaced meanwhile: nothing was passed on then.
+        """
         if not document.kept and document.name is None:
-            return
+            return True
         known = await self.retriever.get(document.id, tenant=tenant)
-        if known is not None and (
-            (document.kept and not known.kept) or document.name not in (None, known.name)
-        ):
+        if known is None:
+            return False
+        if (known.kept or not document.kept) and document.name in (None, known.name):
+            return True
+        try:
             chunks = await self.retriever.read(document.id, tenant=tenant)
-            await self.retriever.add(document, chunks, fingerprint=known.fingerprint, tenant=tenant)
+        except DocumentNotFound:
+            return False
+        now = await self.retriever.get(document.id, tenant=tenant)
+        if now is None or now.fingerprint != known.fingerprint:
+            return False
+        await self.retriever.add(document, chunks, fingerprint=known.fingerprint, tenant=tenant)
+        return True
 
     def _forget_densest(self, key: tuple[str, str]) -> None:
+        self._forgotten += 1
         self._densest.pop(key, None)
 
-    def _note_densest(self, key: tuple[str, str], chunks: Sequence[Chunk]) -> None:
-        densest = heapq.nsmallest(_CORE_CHUNKS, chunks, key=lambda chunk: (-chunk.density, chunk.ordinal))
-        self._densest[key] = tuple(densest)
-        self._densest.move_to_end(key)
-        if len(self._densest) > _REMEMBERED_CORES:
-            self._densest.popitem(last=False)
+    async def _note_densest(
+        self, key: tuple[str, str], chunks: Sequence[Chunk], forgotten: int
+    ) -> tuple[Chunk, ...]:
+        """Find the densest chunks, and remember them if no document was forgotten since they were read."""
+        densest = await asyncio.to_thread(_densest_of, chunks)
+        if forgotten == self._forgotten:
+            self._densest[key] = densest
+            self._densest.move_to_end(key)
+            if len(self._densest) > _REMEMBERED_CORES:
+                self._densest.popitem(last=False)
+        return densest
+
+
+def _densest_of(chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:
+    densest = heapq.nsmallest(_CORE_CHUNKS, chunks, key=lambda chunk: (-chunk.density, chunk.ordinal))
+    return tuple(densest)
 
 
 class _Shared:

@@ -1,5 +1,6 @@
 """The commands ``openkimi ingest`` and ``openkimi ask``."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 from filemaking import pdf
 
-from openkimi import Document
+from openkimi import BackendUnavailable, Document
 from openkimi.cli import main
 from openkimi.logs import configure_logging
+from openkimi_use.embedder import UseEmbedder
 
 ROOT = Path(__file__).parents[1]
 FACT = "The lighthouse of Orrin belongs to Marta Veil, who painted it red."
@@ -73,6 +75,45 @@ def test_a_file_that_cannot_be_read_is_passed_over() -> None:
         "openkimi: picture.png: a file of '.png' is not read here: send text, Markdown, HTML, PDF, DOCX\n"
     )
     assert result.stdout.endswith("\ttower.pdf\n")
+
+
+def test_vectors_that_do_not_get_made_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the embedder fails, the states are printed as they are, and a line says what to do."""
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise BackendUnavailable("the embedding server is away")
+
+    monkeypatch.setattr("openkimi_use.embedder.UseEmbedder.embed", fail)
+
+    result = run("ingest", "tower.pdf", "*.txt", "--timeout", "0.5")
+
+    assert result.exit_code == 1
+    assert [line.split("\t")[1] for line in result.stdout.splitlines()] == ["lexical", "lexical"]
+    assert result.stderr.splitlines()[-1] == (
+        "openkimi: 2 of 2 documents lack vectors, and nothing was embedded for 0.5 seconds: they are found "
+        "by their words; see to the embedder and ingest them again"
+    )
+
+
+def test_vectors_that_take_long_are_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time counts anew with each call of the embedder."""
+    embed, calls = UseEmbedder.embed, list[int]()
+
+    async def embed_slowly(self: UseEmbedder, texts: Any, **options: Any) -> Any:
+        calls.append(len(texts))
+        await asyncio.sleep(0.4)
+        return await embed(self, texts, **options)
+
+    monkeypatch.setattr("openkimi_use.embedder.UseEmbedder.embed", embed_slowly)
+    text = "\n\n".join(
+        f"Paragraph {n} speaks of subject{n}. " + f"It is word{n} again. " * 40 for n in range(200)
+    )
+    (folder / "long.txt").write_text(text)
+
+    [[_, state, _]] = rows(run("ingest", "long.txt", "--timeout", "1.5"))
+
+    assert state == "ready"
+    assert len(calls) * 0.4 > 2 * 1.5
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
 """The memory: a document is processed once, and only for as long as somebody wants it."""
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+
+import pytest
 
 from openkimi import Chunk, Document, Processor
 from openkimi.memory import Memory
@@ -211,3 +215,86 @@ async def test_a_shared_document_is_found_by_every_tenant() -> None:
     assert await memory.get(shared.id, "alice") is not None
     assert await memory.get(foreign.id, "alice") is None
     assert [chunk.ordinal for chunk in await memory.densest(shared.id, "alice")]
+
+
+class Interrupted(InMemoryRetriever):
+    """Something else happens to a document, once, when it is about to be read, or has been: ``late``."""
+
+    late = False
+
+    def __init__(self, happens: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self._happens: Callable[[], Awaitable[object]] | None = happens
+
+    async def read(self, document_id: str, **options: Any) -> Sequence[Chunk]:
+        chunks = await super().read(document_id, **options) if self.late else ()
+        happens, self._happens = self._happens, None
+        if happens is not None:
+            await happens()
+        return chunks or await super().read(document_id, **options)
+
+
+async def test_an_upload_survives_a_deletion_at_the_same_time() -> None:
+    """What is deleted while an upload gives it its name is stored again by the upload."""
+    document = Document.of(TEXT, name="places.txt", kept=True)
+    retriever = Interrupted(lambda: memory.forget(document.id, "anonymous"))
+    memory = Memory(Paragraphs(), retriever)
+    await memory.remember(Document.of(TEXT), "anonymous")
+
+    await memory.remember(document, "anonymous")
+    info = await memory.get(document.id, "anonymous")
+
+    assert info is not None
+    assert (info.name, info.kept) == ("places.txt", True)
+
+
+async def test_a_name_given_during_a_refresh_leaves_the_new_passages_new() -> None:
+    """New passages are never written under the fingerprint of the old ones."""
+    document = Document.of(TEXT, name="places.txt", kept=True)
+    chunks = {version: tuple(await Paragraphs(version).process(document)) for version in "12"}
+    written: list[tuple[str, tuple[Chunk, ...]]] = []
+
+    class Writing(Interrupted):
+        async def add(self, document: Document, chunks: Sequence[Chunk], **options: Any) -> None:
+            written.append((options["fingerprint"], tuple(chunks)))
+            await super().add(document, chunks, **options)
+
+    retriever = Writing(lambda: retriever.add(Document.of(TEXT), chunks["2"], fingerprint="2"))
+    memory = Memory(Paragraphs("1"), retriever)
+    await memory.remember(Document.of(TEXT), "anonymous")
+
+    await memory.remember(document, "anonymous")
+    info = await memory.get(document.id, "anonymous")
+    await memory.close()
+
+    assert info is not None
+    assert info.name == "places.txt"
+    assert all(made == chunks[fingerprint] for fingerprint, made in written)
+
+
+async def test_the_dense_core_of_a_deleted_document_is_not_remembered() -> None:
+    """A deletion while the core is being read leaves nothing of the document behind."""
+    document = Document.of(TEXT)
+    retriever = Interrupted(lambda: memory.forget(document.id, "anonymous"))
+    retriever.late = True
+    await Memory(Paragraphs(), retriever).remember(document, "anonymous")
+    memory = Memory(Paragraphs(), retriever)
+
+    assert len(await memory.densest(document.id, "anonymous")) == 2
+    assert await memory.densest(document.id, "anonymous") == ()
+
+
+async def test_the_dense_core_is_remembered_on_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the search for the densest passages is a thread's: what is remembered changes in one thread."""
+    threads = set[int]()
+
+    class Watched(OrderedDict[Any, Any]):
+        def __setitem__(self, key: Any, value: Any) -> None:
+            threads.add(threading.get_ident())
+            super().__setitem__(key, value)
+
+    memory = Memory(Paragraphs(), InMemoryRetriever())
+    monkeypatch.setattr(memory, "_densest", Watched())
+    await memory.remember(Document.of(TEXT), "anonymous")
+
+    assert threads == {threading.get_ident()}

@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from openkimi import Chunk, DocumentInfo
 from openkimi_lancedb.failures import LANCE_ERRORS, storage_errors
@@ -19,6 +20,8 @@ from openkimi_lancedb.terms import TERMS
 if TYPE_CHECKING:
     import pyarrow as pa
     from lancedb import AsyncConnection, AsyncTable
+
+log = structlog.get_logger()
 
 LAYOUT = 3
 """Raised whenever a document's tables would be made otherwise."""
@@ -164,6 +167,16 @@ class Catalogue:
         await self._wrote()
         return not {row.slot for row in await self.rows()} & set(slots)
 
+    async def are_current(self, entries: Iterable[Entry]) -> bool:
+        """Tell whether these rows stand for their documents still: none was deleted or replaced."""
+        rows = await self._current()
+
+        def is_current(entry: Entry) -> bool:
+            row = self._usable(rows.get((entry.tenant, entry.id), ()))
+            return row is not None and row.slot == entry.slot
+
+        return all(map(is_current, entries))
+
     async def likest(self, entry: Entry, sketch: Sequence[str], count: int) -> list[Entry]:
         """Find the tenant's other documents that share most chunks, judged by their sketches."""
         with storage_errors("cannot read the catalogue"):
@@ -179,11 +192,13 @@ class Catalogue:
         return sorted(others, key=lambda other: (-shared[other.slot], -other.created))[:count]
 
     async def tidy(self) -> None:
-        """Merge the many small files that single rows leave behind."""
+        """Merge the many small files that single rows leave behind; another writer may put it off."""
         from datetime import timedelta
 
-        with storage_errors("cannot tidy the catalogue"):
+        try:
             await self._table.optimize(cleanup_older_than=timedelta(minutes=10))
+        except LANCE_ERRORS as error:
+            log.debug("catalogue_not_tidied", error=str(error))
 
     async def _current(self) -> dict[tuple[str, str], list[Entry]]:
         """Read the rows again if anyone has written since the last time."""

@@ -29,6 +29,11 @@ class ChunkTable:
         self.densities = densities
         self.postings = postings
 
+    @property
+    def size(self) -> int:
+        """The memory it takes, in bytes."""
+        return self.densities.nbytes + self.postings.size
+
     @classmethod
     async def write(cls, database: AsyncConnection, name: str, text: str, chunks: Sequence[Chunk]) -> None:
         """Write a document's chunks as a new table."""

@@ -60,6 +60,10 @@ class Evicting:
             surplus -= entry.size
         return victims
 
+    def last_use(self, entry: Entry) -> float:
+        """Tell when a document was last used."""
+        return self._uses.of(entry)
+
     def may_go(self, entry: Entry) -> bool:
         """Tell whether a document came along with a request, and none is using it."""
         return not entry.kept and time.time() - self._uses.of(entry) > IN_USE

@@ -71,9 +71,7 @@ class LanceDBRetriever(Retriever):
         """Tell what is known of a document; one that is damaged is absent, so that it is added again."""
 
         async def inform(entry: Entry) -> DocumentInfo:
-            table = await self._tables.chunks(entry.slot)
-            if len(table.densities) != entry.chunks:
-                raise OSError("rows are missing")
+            await self._tables.check(entry.slot, entry.chunks)
             return entry.info(self._embedding.fingerprint)
 
         try:
@@ -113,6 +111,8 @@ class LanceDBRetriever(Retriever):
     async def search(self, query: Query) -> Sequence[Hit]:
         """Rank the chunks of the named documents together; damaged ones are passed over if others remain.
 
+        When one of them was replaced meanwhile, what stands there now is searched, once.
+
         Raises:
             StorageError: none of the documents that the tenant has can be read.
         """
@@ -121,6 +121,19 @@ class LanceDBRetriever(Retriever):
             return ()
         vector = await self._embedding.question(query.text)
         scope = await self._scope(query)
+        hits = await self._found(query, scope, terms, vector)
+        if await self._catalogue.are_current(entry for entry, _ in scope.values()):
+            return hits
+        return await self._found(query, await self._scope(query), terms, vector)
+
+    async def _found(
+        self,
+        query: Query,
+        scope: Mapping[int, tuple[Entry, ChunkTable]],
+        terms: Sequence[str],
+        vector: Vectors | None,
+    ) -> Sequence[Hit]:
+        """Rank the chunks of documents that are open."""
         tables = {number: table for number, (_, table) in scope.items()}
         lexical = await asyncio.to_thread(search_words, tables, terms)
         meaning = {} if vector is None else await self._meaning(scope, vector, lexical)

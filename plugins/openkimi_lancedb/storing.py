@@ -81,8 +81,8 @@ class Storing:
                     characters=len(document.text),
                     chunks=len(chunks),
                     created=known.created if known else time.time(),
-                    name=document.name or (entry.name if entry else None),
-                    kept=document.kept or (entry is not None and entry.kept),
+                    name=document.name,
+                    kept=document.kept,
                 )
                 await self._write(entry, document.text, chunks, known)
                 return
@@ -123,6 +123,7 @@ class Storing:
                 if entry is None or entry.slot != victim.slot or not self._evicting.may_go(entry):
                     continue
                 rows = await self._catalogue.rows_of(entry.tenant, entry.id)
+                rows = [row for row in rows if row.layout in READABLE]
                 if not await self._catalogue.remove_unless_kept([row.slot for row in rows]):
                     continue
                 await self._drop_tables(rows)
@@ -135,19 +136,22 @@ class Storing:
                 self._filling.start(entry)
 
     async def close(self) -> None:
-        """Finish what must not be left half done."""
-        if self._tasks:
+        """Finish what must not be left half done, and what comes of it."""
+        while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def _write(self, entry: Entry, text: str, chunks: Sequence[Chunk], known: Entry | None) -> None:
-        """Write a document; one that can be searched by its meaning already is replaced when this one can."""
+        """Write a document; one that can be searched by its meaning already is replaced when this one can.
+
+        When it is left, cancelled or not, the document is published or is not going to be.
+        """
         sketch = await asyncio.to_thread(sketch_of, chunks)
-        sources = await self._catalogue.rows_of(entry.tenant, entry.id)
-        sources = [*sources, *await self._catalogue.likest(entry, sketch, _RELATIVES)]
+        rows = await self._catalogue.rows_of(entry.tenant, entry.id)
+        sources = [*rows, *await self._catalogue.likest(entry, sketch, _RELATIVES)]
         try:
             with storage_errors("cannot store the document"):
                 await ChunkTable.write(self._tables.database, chunk_table(entry.slot), text, chunks)
-                if entry.kept and not (known is not None and known.kept):
+                if entry.kept and not any(row.kept for row in rows):
                     await self._check_room(entry, chunks)
                 new = await inherit_vectors(self._tables, entry.slot, chunks, sources, self._embedder)
                 size = await self._tables.size(entry.slot, self._embedder)
@@ -157,7 +161,7 @@ class Storing:
         except BaseException:
             self._spawn(self._drop(self._names(entry)))
             raise
-        await asyncio.shield(self._spawn(self._publish(entry, sketch)))
+        await _finish(self._spawn(self._publish(entry, sketch)))
         if new <= _WAITED_FOR and entry.embedder != self._embedder:
             await _wait(self._filling.start(entry), self._vector_wait)
 
@@ -186,12 +190,23 @@ class Storing:
             return entry
 
     async def _publish(self, entry: Entry, sketch: Sequence[str]) -> None:
+        """Put a document in the place of what stands for it; rows of an unknown layout are left alone."""
         older = await self._catalogue.rows_of(entry.tenant, entry.id)
-        await self._catalogue.put(entry, sketch)
+        await self._catalogue.put(self._heir(entry, older), sketch)
         if entry.embedder != self._embedder:
             self._filling.start(entry)
-        await self._retire(older)
+        await self._retire([row for row in older if row.layout in READABLE])
         self._spawn(self.make_room())
+
+    def _heir(self, entry: Entry, older: Sequence[Entry]) -> Entry:
+        """Take over a document's name, that it is kept and when it was used, from damaged rows too."""
+        names = [row.name for row in sorted(older, key=lambda row: age_of(row.slot)) if row.name]
+        return msgspec.structs.replace(
+            entry,
+            name=entry.name or next(iter(names), None),
+            kept=entry.kept or any(row.kept for row in older),
+            used=max(map(self._evicting.last_use, older), default=entry.used),
+        )
 
     async def _retire(self, rows: Sequence[Entry]) -> None:
         await self._catalogue.remove([row.slot for row in rows])
@@ -227,6 +242,21 @@ class Storing:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+async def _finish(task: asyncio.Task[None]) -> None:
+    """Wait until a task has ended; a cancellation meanwhile counts after that."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            log.warning("document_not_stored", error=str(failure))
+        raise cancelled
+    task.result()
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -14,8 +14,8 @@ from openkimi_lancedb.vectortable import VectorTable
 if TYPE_CHECKING:
     from lancedb import AsyncConnection
 
-_MOST_OPEN = 64
-_MOST_POSTINGS = 128 * 1024 * 1024
+_MOST_OPEN = 1024
+_MOST_BYTES = 128 * 1024 * 1024
 
 
 class Tables:
@@ -25,22 +25,41 @@ class Tables:
         self.database = database
         self._matrices = Matrices()
         self._open: OrderedDict[str, tuple[ChunkTable, dict[str, VectorTable]]] = OrderedDict()
+        self._bytes = 0
+        self._checked: set[str] = set()
 
     async def chunks(self, slot: str) -> ChunkTable:
         """Open a document's chunks."""
         if slot not in self._open:
             table = await ChunkTable.open(self.database, chunk_table(slot))
-            self._open[slot] = (table, {})
+            if slot not in self._open:
+                self._keep(slot, table)
         self._open.move_to_end(slot)
-        table, _ = self._open[slot]
-        while len(self._open) > 1 and self._is_crowded:
-            self._open.popitem(last=False)
-        return table
+        return self._open[slot][0]
 
-    @property
-    def _is_crowded(self) -> bool:
-        size = sum(table.postings.size for table, _ in self._open.values())
-        return len(self._open) > _MOST_OPEN or size > _MOST_POSTINGS
+    async def check(self, slot: str, chunks: int) -> None:
+        """Look once, not each time, whether a document can be read and has so many chunks."""
+        if slot in self._checked:
+            return
+        table = await self.chunks(slot)
+        if len(table.densities) != chunks:
+            raise OSError("rows are missing")
+        self._checked.add(slot)
+
+    def _keep(self, slot: str, table: ChunkTable) -> None:
+        """Keep a table open in place of those that were not used for longest."""
+        self._open[slot] = (table, {})
+        self._bytes += table.size
+        while len(self._open) > 1 and (len(self._open) > _MOST_OPEN or self._bytes > _MOST_BYTES):
+            self._close(next(iter(self._open)))
+
+    def _close(self, slot: str) -> dict[str, VectorTable]:
+        """Close a document's tables and return those of its vectors."""
+        if slot not in self._open:
+            return {}
+        table, vectors = self._open.pop(slot)
+        self._bytes -= table.size
+        return vectors
 
     async def vectors(self, slot: str, embedder: str) -> VectorTable:
         """Open a document's vectors."""
@@ -67,8 +86,8 @@ class Tables:
 
     def forget(self, slot: str) -> None:
         """Close a document's tables, so that the next use opens them anew."""
-        _, vectors = self._open.pop(slot, (None, {}))
-        for name in vectors:
+        self._checked.discard(slot)
+        for name in self._close(slot):
             self._matrices.forget(name)
 
     async def names(self) -> list[str]:

@@ -20,8 +20,11 @@ import pyarrow as pa
 import pytest
 
 import openkimi_lancedb
+import openkimi_lancedb.retriever
 from openkimi import BackendUnavailable, Chunk, Document, Embedder, Query, Retriever, StorageError, Vectors
 from openkimi.testing import HashingEmbedder, open_component
+from openkimi_lancedb.catalogue import Catalogue
+from openkimi_lancedb.chunktable import ChunkTable
 
 PROVIDER = next(iter(openkimi_lancedb.register_retrievers()))
 
@@ -41,8 +44,15 @@ def cut(text: str) -> list[Chunk]:
     return chunks
 
 
-async def add(retriever: Retriever, text: str, *, fingerprint: str = "test", kept: bool = False) -> str:
-    document = Document.of(text, kept=kept)
+async def add(
+    retriever: Retriever,
+    text: str,
+    *,
+    fingerprint: str = "test",
+    name: str | None = None,
+    kept: bool = False,
+) -> str:
+    document = Document.of(text, name=name, kept=kept)
     await retriever.add(document, cut(text), fingerprint=fingerprint)
     return document.id
 
@@ -415,14 +425,160 @@ async def test_a_cancelled_add_is_whole_or_absent(tmp_path: Path, delay: float) 
         assert await best(retriever, "subject2999", Document.of(text).id) is not None
 
 
-async def test_more_documents_than_stay_open_are_searched(tmp_path: Path) -> None:
+@pytest.fixture
+def slow_writes(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Make the catalogue write as slowly as object storage does; the event tells that a row is on its way."""
+    put, writing = Catalogue.put, asyncio.Event()
+
+    async def put_slowly(self: Catalogue, *row: Any) -> None:
+        writing.set()
+        await asyncio.sleep(0.05)
+        await put(self, *row)
+
+    monkeypatch.setattr(Catalogue, "put", put_slowly)
+    return writing
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_document_deleted_after_a_cancelled_add_stays_deleted(
+    tmp_path: Path, slow_writes: asyncio.Event, replaced: bool
+) -> None:
+    """What was being published when its adding was cancelled does not come back after a deletion."""
+    async with store(tmp_path, vector_wait=0) as retriever:
+        if replaced:
+            await add(retriever, text_of("book"), fingerprint="older")
+            slow_writes.clear()
+        adding = asyncio.create_task(add(retriever, text_of("book")))
+        await slow_writes.wait()
+        for _ in range(2):
+            adding.cancel()
+            await asyncio.sleep(0.01)
+        await retriever.delete(Document.of(text_of("book")).id)
+        await asyncio.sleep(0.2)
+
+        assert adding.cancelled()
+        assert not await retriever.list()
+
+
+async def test_a_document_that_was_kept_stays_so_through_damage(tmp_path: Path) -> None:
+    """When the text of a damaged upload comes in a request, it is an upload again, with its name."""
+    async with store(tmp_path) as retriever:
+        document_id = await add(retriever, text_of("book"), name="book.txt", kept=True)
+    (table,) = _tables(tmp_path, "chunks")
+    shutil.rmtree(table)
+
+    async with store(tmp_path) as retriever:
+        await _search_damaged(retriever, document_id)
+        damaged = await retriever.get(document_id)
+        await add(retriever, text_of("book"))
+        info = await retriever.get(document_id)
+
+    assert damaged is None
+    assert info is not None
+    assert (info.name, info.kept) == ("book.txt", True)
+
+
+async def test_nothing_runs_after_closing(tmp_path: Path, slow_writes: asyncio.Event) -> None:
+    """Closing also waits for what the end of some work began."""
+    before = asyncio.all_tasks()
+    async with store(tmp_path, vector_wait=0, max_size=1000) as retriever:
+        adding = asyncio.create_task(add(retriever, text_of("book")))
+        await slow_writes.wait()
+        adding.cancel()
+
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before <= {adding}
+
+
+async def test_more_documents_than_stay_open_are_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A query over more documents than there are open tables finds the one that answers."""
+    monkeypatch.setattr("openkimi_lancedb.tables._MOST_OPEN", 64)
     async with store(tmp_path, vector_wait=0) as retriever:
         ids = [await add(retriever, f"The colour of number{n} is shade{n}.") for n in range(66)]
         found = await best(retriever, "shade65", *ids)
         early = await best(retriever, "shade3", *ids)
 
     assert (found, early) == ((ids[65], 0), (ids[3], 0))
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """List the tables of chunks as they are opened."""
+    opened, really = list[str](), ChunkTable.open
+
+    async def open_counted(database: Any, name: str) -> ChunkTable:
+        opened.append(name)
+        return await really(database, name)
+
+    monkeypatch.setattr(ChunkTable, "open", open_counted)
+    return opened
+
+
+async def test_a_document_replaced_during_a_search_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The passages that stand there by then answer, in place of those that were being searched."""
+    searching = openkimi_lancedb.retriever.search_meaning
+
+    async with store(tmp_path) as retriever:
+        document_id = await add(retriever, text_of("book"), fingerprint="older")
+
+        async def search_late(*arguments: Any) -> Any:
+            await add(retriever, text_of("book"), fingerprint="newer")
+            return await searching(*arguments)
+
+        monkeypatch.setattr("openkimi_lancedb.retriever.search_meaning", search_late)
+        hits = await retriever.search(Query(text="subject7", document_ids=(document_id,)))
+
+    assert (hits[0].chunk.ordinal, len(hits)) == (7, 40)
+
+
+async def test_tidying_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written is stored, even if another writer keeps the catalogue from being tidied."""
+
+    async def conflict(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Retryable commit conflict")
+
+    async with store(tmp_path, vector_wait=0) as retriever:
+        monkeypatch.setattr("openkimi_lancedb.catalogue._WRITES_BEFORE_TIDYING", 1)
+        monkeypatch.setattr("lancedb.AsyncTable.optimize", conflict)
+        document_id = await add(retriever, text_of("book"))
+
+        assert await best(retriever, "subject7", document_id) == (document_id, 7)
+
+
+async def test_a_hundred_small_documents_stay_open(tmp_path: Path, opened: list[str]) -> None:
+    """Requests that look up and search as many documents as are preloaded open no table a second time."""
+    async with store(tmp_path, vector_wait=0) as retriever:
+        ids = [await add(retriever, f"The colour of number{n} is shade{n}.") for n in range(100)]
+        await ready_all(retriever, ids)
+        opened.clear()
+        for number in (3, 97):
+            assert await best(retriever, f"shade{number}", *ids) == (ids[number], 0)
+            await ready_all(retriever, ids)
+
+    assert not opened
+
+
+async def test_looking_up_documents_opens_each_once(
+    tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Documents that do not stay open, for want of room, are looked up without being opened again."""
+    monkeypatch.setattr("openkimi_lancedb.tables._MOST_BYTES", 1)
+    async with store(tmp_path, vector_wait=0) as retriever:
+        ids = [await add(retriever, text_of(f"book {n}", 3)) for n in range(4)]
+        await ready_all(retriever, ids)
+        opened.clear()
+        await ready_all(retriever, ids)
+
+    assert not opened
+
+
+async def ready_all(retriever: Retriever, document_ids: Sequence[str]) -> None:
+    for each in document_ids:
+        await ready(retriever, each)
 
 
 async def test_a_place_that_cannot_be_used_says_so(tmp_path: Path) -> None:

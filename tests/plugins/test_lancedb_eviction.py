@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import pytest
 
 import openkimi_lancedb
@@ -28,13 +30,13 @@ def store(path: Path, documents: float | None, **options: Any) -> AbstractAsyncC
     return open_component(PROVIDER, embedder=HashingEmbedder(), path=str(path), max_size=size, **options)
 
 
-async def add(retriever: Retriever, name: str, **more: Any) -> str:
+async def add(retriever: Retriever, name: str, fingerprint: str = "t", **more: Any) -> str:
     document, chunks, start = Document.of(text_of(name), **more), list[Chunk](), 0
     for paragraph in document.text.split("\n\n"):
         key, end = Chunk.key_of(paragraph, (), "t"), start + len(paragraph)
         chunks.append(Chunk(key=key, text=paragraph, start=start, end=end, ordinal=len(chunks)))
         start = end + 2
-    await retriever.add(document, chunks, fingerprint="t")
+    await retriever.add(document, chunks, fingerprint=fingerprint)
     return document.id
 
 
@@ -136,6 +138,22 @@ async def test_a_document_in_use_stays(tmp_path: Path) -> None:
         await asyncio.sleep(0.2)
 
         assert await stored(retriever) == ids
+
+
+async def test_a_refreshed_document_in_use_stays(tmp_path: Path) -> None:
+    """What was stored long ago and is used now is in use with new passages as well."""
+    async with store(tmp_path, None) as retriever:
+        first, second = [await add(retriever, name) for name in ("one", "two")]
+    catalogue = await (await lancedb.connect_async(str(tmp_path))).open_table("documents_2")
+    await catalogue.update({"created": time.time() - 86_400, "used": 0.0})
+
+    async with store(tmp_path, 0.5) as retriever:
+        await ask(retriever, first)
+        await add(retriever, "one", fingerprint="another")
+        await asyncio.sleep(0.3)
+
+        assert await stored(retriever) == {first}
+        assert await retriever.get(second) is None
 
 
 @pytest.mark.usefixtures("nothing_in_use")

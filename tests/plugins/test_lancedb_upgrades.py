@@ -199,6 +199,24 @@ async def test_a_document_of_another_layout_is_left_alone(tmp_path: Path, layout
     assert found == "Paragraph 7 speaks of subject7."
 
 
+async def test_a_text_sent_again_leaves_the_other_layouts_document_alone(tmp_path: Path) -> None:
+    """It is stored beside what the other version has, kept and named alike; deleting it deletes both."""
+    async with store(tmp_path) as retriever:
+        document_id = await add(retriever, name="book.txt", kept=True)
+    await make_older(tmp_path)
+    await change_catalogue(tmp_path, layout=99)
+
+    async with store(tmp_path) as retriever:
+        await add(retriever)
+        info = await retriever.get(document_id)
+        left = len(_of(tmp_path, LONG_AGO))
+        await retriever.delete(document_id)
+
+    assert info is not None
+    assert (info.name, info.kept, left) == ("book.txt", True, 2)
+    assert not _of(tmp_path, "chunks_")
+
+
 async def test_terms_as_layout_2_has_them_are_found_and_made_anew(tmp_path: Path) -> None:
     """Tables with terms joined by spaces answer alike, and are made anew from the text they hold."""
     async with store(tmp_path) as retriever:
