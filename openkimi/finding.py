@@ -12,7 +12,7 @@ import msgspec
 from openkimi.budget import Budget
 from openkimi.contracts import Backend
 from openkimi.covering import cover, excerpt
-from openkimi.documents import Chunk, Hit
+from openkimi.documents import Chunk, Hit, PassagePlace
 from openkimi.intent import Intent, intent_of
 from openkimi.memory import Memory
 from openkimi.mentions import mentions
@@ -31,9 +31,6 @@ _SHORTEST_EXCERPT_TOKENS = 30
 _FEWEST_PLACES = 24
 _SAMPLE = 32
 _MORE = 3
-
-Place = tuple[str, int, int]
-"""A document, and characters of it."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,12 +169,12 @@ def fuse(rankings: Sequence[Sequence[Hit]]) -> list[Hit]:
     """Make one ranking of several by reciprocal rank fusion (Cormack, Clarke, Büttcher 2009)."""
     if len(rankings) == 1:
         return list(rankings[0])
-    scores = defaultdict[Place, float](float)
+    scores = defaultdict[PassagePlace, float](float)
     for ranking in rankings:
         for rank, hit in enumerate(ranking):
-            scores[_place(hit)] += 1 / (_RRF_K + rank)
+            scores[hit.place] += 1 / (_RRF_K + rank)
     hits = _unique(hit for ranking in rankings for hit in ranking)
-    return sorted(hits, key=lambda hit: -scores[_place(hit)])
+    return sorted(hits, key=lambda hit: -scores[hit.place])
 
 
 def take_turns(rankings: Sequence[Sequence[Hit]]) -> list[Hit]:
@@ -186,14 +183,10 @@ def take_turns(rankings: Sequence[Sequence[Hit]]) -> list[Hit]:
 
 
 def _unique(hits: Iterable[Hit]) -> list[Hit]:
-    places = dict[Place, Hit]()
+    places = dict[PassagePlace, Hit]()
     for hit in hits:
-        places.setdefault(_place(hit), hit)
+        places.setdefault(hit.place, hit)
     return list(places.values())
-
-
-def _place(hit: Hit) -> Place:
-    return hit.document_id, hit.chunk.start, hit.chunk.end
 
 
 def _has_nothing_else(turn: Turn) -> bool:
