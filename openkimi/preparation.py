@@ -133,8 +133,7 @@ class Preparation:
 
         The prompt's tokens come along where they had to be counted and the messages stay as they are.
         """
-        named = (*ask.ingested, *preloaded) if ask.documents is None else await self._named(ask)
-        stored = tuple(dict.fromkeys(named))
+        stored = await (self._known(ask, preloaded) if ask.documents is None else self._named(ask))
         capped = not await self._within_cap(ask)
 
         async def overflows(turn: Turn) -> bool:
@@ -160,13 +159,18 @@ class Preparation:
             return False
         return sum(await self._backend.count_tokens(texts)) <= cap
 
-    async def _named(self, ask: Ask) -> Sequence[str]:
+    async def _known(self, ask: Ask, preloaded: Sequence[str]) -> tuple[str, ...]:
+        """Return what is searched unasked, as far as it is still there."""
+        unasked = dict.fromkeys((*ask.ingested, *preloaded))
+        return tuple([id_ for id_ in unasked if await self._memory.get(id_, ask.tenant) is not None])
+
+    async def _named(self, ask: Ask) -> tuple[str, ...]:
         for document_id in ask.documents or ():
             if await self._memory.get(document_id, ask.tenant) is None:
                 raise DocumentNotFound(
                     f"there is no stored document '{document_id}'", param="openkimi.documents"
                 )
-        return ask.documents or ()
+        return tuple(dict.fromkeys(ask.documents or ()))
 
     async def _core(self, turn: Turn, limits: Budget) -> list[Hit]:
         """Return the densest passages; a processor marks those that never belong here by density 0."""
