@@ -173,8 +173,8 @@ class ContextSampler(ABC):
     def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
         """Order the hits ``n`` times, the most wanted first; each path's prompt takes as many as fit.
 
-        Pure and fast: the same arguments give the same result. The first context is the one that a
-        single path would get. ``hits`` come best first.
+        Pure: the same arguments give the same result; it runs in a thread. The first context is the one
+        that a single path would get. ``hits`` are the best 200 at most, best first.
         """
 
 

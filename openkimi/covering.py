@@ -43,7 +43,7 @@ def excerpt(chunk: Chunk, most: int) -> Chunk:
     """Cut a chunk after the sentence with which it is nearest to ``most`` characters."""
     if len(chunk.text) <= most:
         return chunk
-    ends = [end for _, end in sentences_of(chunk.text)]
+    ends = [end for _, end in sentences_of(chunk.text)] or [len(chunk.text)]
     end = min(ends[chunk.begins_with_heading :] or ends, key=lambda end: abs(end - most))
     return part_of(chunk, 0, end if end <= 2 * most else most)
 

@@ -88,6 +88,10 @@ class Sentence(NamedTuple):
     weight: float
 
 
+PassagePlace = tuple[str, int, int]
+"""Where a passage stands: its document's id, and from which character of it to which."""
+
+
 class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A chunk that a search found.
 
@@ -103,6 +107,27 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     lexical: float | None = None
     similarity: float | None = None
     sentences: tuple[Sentence, ...] = ()
+
+    @property
+    def place(self) -> PassagePlace:
+        """Where it stands; two hits of the same place are one passage."""
+        return self.document_id, self.chunk.start, self.chunk.end
+
+    def holds(self, other: Hit) -> bool:
+        """Tell whether it has another passage within itself."""
+        return (
+            self.document_id == other.document_id
+            and self.chunk.start <= other.chunk.start
+            and other.chunk.end <= self.chunk.end
+        )
+
+    def overlaps(self, other: Hit) -> bool:
+        """Tell whether it has characters in common with another passage."""
+        return (
+            self.document_id == other.document_id
+            and self.chunk.start < other.chunk.end
+            and other.chunk.start < self.chunk.end
+        )
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

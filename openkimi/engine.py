@@ -76,7 +76,7 @@ class KimiEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._holders = 0
-        self._answering: set[asyncio.Task[Any]] = set()
+        self._working: set[asyncio.Task[Any]] = set()
         self._interrupted = False
         self._stack: AsyncExitStack | None = None
         self._opened: Assembly | None = None
@@ -160,7 +160,8 @@ class KimiEngine:
         """
         memory = (await self._ready()).memory
         document = await asyncio.to_thread(Document.of, text, kept=True)
-        await memory.remember(document, self._tenant, report)
+        with self._interruptible():
+            await memory.remember(document, self._tenant, report)
         self._scope[document.id] = None
         return document.id
 
@@ -181,7 +182,8 @@ class KimiEngine:
                 "'text': there is none in it; a document needs text", param="text", code="invalid_value"
             )
         document = await asyncio.to_thread(Document.of, text, name=name, kept=kept)
-        await memory.remember(document, self._tenant_of(tenant))
+        with self._interruptible():
+            await memory.remember(document, self._tenant_of(tenant))
         return await self.document(document.id, tenant)
 
     async def documents(self, tenant: str = ANONYMOUS) -> Sequence[DocumentInfo]:
@@ -315,7 +317,9 @@ class KimiEngine:
             RequestError: the request cannot be served as it is.
         """
         opened = await self._ready()
-        return await opened.pipeline.explain(self._owned(ask), preloaded=tuple(self._scope), limit=limit)
+        ask = self._owned(ask)
+        with self._interruptible():
+            return await opened.pipeline.explain(ask, preloaded=self._scope_of(ask.tenant), limit=limit)
 
     async def answer_each(self, asks: Sequence[Ask]) -> AsyncGenerator[tuple[int, Event], None]:
         """Answer several asks as one request, several at once; each event comes with the number of its ask.
@@ -337,7 +341,12 @@ class KimiEngine:
                     yield event
 
     def _run(self, opened: Assembly, ask: Ask) -> AsyncGenerator[Event, None]:
-        return opened.pipeline.run(self._owned(ask), preloaded=tuple(self._scope))
+        ask = self._owned(ask)
+        return opened.pipeline.run(ask, preloaded=self._scope_of(ask.tenant))
+
+    def _scope_of(self, tenant: str) -> tuple[str, ...]:
+        """Return what a tenant is answered from unasked: what is preloaded, and what it ingested itself."""
+        return tuple(id_ for id_ in self._scope if tenant == self._tenant or id_ in self._preloaded)
 
     def _owned(self, ask: Ask) -> Ask:
         tenant = self._tenant_of(ask.tenant)
@@ -345,25 +354,30 @@ class KimiEngine:
 
     @contextmanager
     def _admitted(self, opened: Assembly) -> Iterator[None]:
-        """Let one request in, which :meth:`interrupt` can end."""
+        """Let one request in that the model answers, unless too many wait."""
+        with self._interruptible(), opened.admission:
+            yield
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Do work that :meth:`interrupt` can end."""
         task = asyncio.current_task()
         assert task is not None
-        self._answering.add(task)
+        self._working.add(task)
         try:
-            with opened.admission:
-                yield
+            yield
         except asyncio.CancelledError:
             if not self._interrupted:
                 raise
             task.uncancel()
             raise BackendUnavailable("the gateway is being stopped") from None
         finally:
-            self._answering.discard(task)
+            self._working.discard(task)
 
     def interrupt(self) -> None:
-        """End every running answer with an error that says so; for a server that is about to stop."""
+        """End every running request with an error that says so; for a server that is about to stop."""
         self._interrupted = True
-        for task in self._answering:
+        for task in self._working:
             task.cancel()
 
     def _tenant_of(self, caller: str) -> str:
@@ -414,7 +428,7 @@ class KimiEngine:
                 del self._scope[document_id]
         if self._session_id is not None:
             stored = await memory.retriever.list(tenant=self._tenant)
-            self._scope |= {info.id: None for info in stored}
+            self._scope |= {info.id: None for info in stored if info.kept}
 
     async def _preload(self, memory: Memory, config: Config) -> None:
         preloaded: list[str] = []

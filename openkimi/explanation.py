@@ -9,7 +9,7 @@ import msgspec
 
 from openkimi.accounting import passages_of
 from openkimi.budget import Budget
-from openkimi.documents import DocumentInfo, DocumentState, Hit
+from openkimi.documents import DocumentInfo, DocumentState, Hit, PassagePlace
 from openkimi.messages import GenerateRequest
 from openkimi.packing import Packed
 from openkimi.preparation import Prepared
@@ -89,8 +89,8 @@ def explain(
     Of the passages found the best ``limit`` are told.
     """
     turn = prepared.turn
-    ranks = {_key(hit): rank for rank, hit in enumerate((*turn.hits, *turn.irrelevant), start=1)}
-    orders = [[ranks[_key(hit)] for hit in context if _key(hit) in ranks] for context in prepared.contexts]
+    ranks = {hit.place: rank for rank, hit in enumerate((*turn.hits, *turn.irrelevant), start=1)}
+    orders = [[ranks[hit.place] for hit in context if hit.place in ranks] for context in prepared.contexts]
     return Explanation(
         reason=_reason(prepared),
         question=turn.question,
@@ -170,17 +170,17 @@ def _documents(prepared: Prepared, infos: Mapping[str, DocumentInfo]) -> tuple[D
 
 
 def _hits(
-    prepared: Prepared, ranks: Mapping[tuple[str, int, int], int], top_k: int | None, limit: int
+    prepared: Prepared, ranks: Mapping[PassagePlace, int], top_k: int | None, limit: int
 ) -> tuple[FoundPassage, ...]:
     """List the best that were found, and after them what else is in a prompt."""
     turn = prepared.turn
     found = [*turn.hits, *turn.irrelevant]
     others = {
-        _key(hit): hit for packed in prepared.packs for hit in packed.passages if _key(hit) not in ranks
+        hit.place: hit for packed in prepared.packs for hit in packed.passages if hit.place not in ranks
     }
     fates = [_Fates(turn, packed, context, top_k) for packed, context in _paths(prepared)]
     return tuple(
-        _found(turn, hit, ranks.get(_key(hit)), tuple(path.of(hit) for path in fates))
+        _found(turn, hit, ranks.get(hit.place), tuple(path.of(hit) for path in fates))
         for hit in (*found[:limit], *others.values())
     )
 
@@ -205,8 +205,8 @@ class _Fates:
     """What became of passages on one path."""
 
     def __init__(self, turn: Turn, packed: Packed, context: Sequence[Hit], top_k: int | None) -> None:
-        self._irrelevant = set(map(_key, turn.irrelevant))
-        self._wanted = set(map(_key, context))
+        self._irrelevant = {hit.place for hit in turn.irrelevant}
+        self._wanted = {hit.place for hit in context}
         self._inside = packed.passages
         self._texts = {hit.chunk.text for hit in packed.passages}
         chunks = {(hit.document_id, hit.chunk.ordinal) for hit in packed.passages}
@@ -214,37 +214,16 @@ class _Fates:
 
     def of(self, hit: Hit) -> Fate:
         """Tell one passage's fate."""
-        if any(_holds(inside, hit) for inside in self._inside):
+        if any(inside.holds(hit) for inside in self._inside):
             return "in_prompt"
-        if any(_holds(hit, inside) for inside in self._inside):
+        if any(hit.holds(inside) for inside in self._inside):
             return "in_part"
-        if _key(hit) in self._irrelevant:
+        if hit.place in self._irrelevant:
             return "not_relevant"
-        if _key(hit) not in self._wanted:
+        if hit.place not in self._wanted:
             return "not_sampled"
-        if any(_overlaps(inside, hit) for inside in self._inside):
+        if any(inside.overlaps(hit) for inside in self._inside):
             return "overlaps"
         if hit.chunk.text in self._texts:
             return "repeats"
         return "top_k" if self._full else "no_room"
-
-
-def _key(hit: Hit) -> tuple[str, int, int]:
-    return hit.document_id, hit.chunk.start, hit.chunk.end
-
-
-def _holds(one: Hit, other: Hit) -> bool:
-    """Tell whether a passage has another within itself."""
-    return (
-        one.document_id == other.document_id
-        and one.chunk.start <= other.chunk.start
-        and other.chunk.end <= one.chunk.end
-    )
-
-
-def _overlaps(one: Hit, other: Hit) -> bool:
-    return (
-        one.document_id == other.document_id
-        and one.chunk.start < other.chunk.end
-        and other.chunk.start < one.chunk.end
-    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from itertools import zip_longest
 
 import msgspec
@@ -12,7 +13,8 @@ import msgspec
 from openkimi.budget import Budget
 from openkimi.contracts import Backend
 from openkimi.covering import cover, excerpt
-from openkimi.documents import Chunk, Hit
+from openkimi.documents import Chunk, Hit, PassagePlace
+from openkimi.entire import read_entire
 from openkimi.intent import Intent, intent_of
 from openkimi.memory import Memory
 from openkimi.mentions import mentions
@@ -31,9 +33,8 @@ _SHORTEST_EXCERPT_TOKENS = 30
 _FEWEST_PLACES = 24
 _SAMPLE = 32
 _MORE = 3
-
-Place = tuple[str, int, int]
-"""A document, and characters of it."""
+_MOST_CHARACTERS = 32_000_000
+"""Of whole documents that are read for one question."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +76,10 @@ class Finder:
         return await self._wanted(turn, found, asked_for, mode)
 
     def asked_for(self, turn: Turn, ask: Ask) -> tuple[str, ...]:
-        """Return the documents that came with the request, were named in it, or ingested before."""
+        """Return those in scope that came with the request, were named in it, or ingested before."""
         sent = (document.id for document in turn.documents)
-        return tuple(dict.fromkeys((*sent, *(ask.documents or ()), *ask.ingested)))
+        wanted = {*sent, *(ask.documents or ()), *ask.ingested}
+        return tuple(id_ for id_ in turn.scope if id_ in wanted)
 
     def _intent(self, turn: Turn, ask: Ask) -> Intent:
         if ask.mode == "passages":
@@ -99,20 +101,27 @@ class Finder:
     ) -> list[Hit]:
         """Put every mention of a subject before what was found, and after it what has most of the subject.
 
-        A subject that is all over the text is no name but a word like others: both then take turns.
+        A subject that is all over the text is no name but a word like others: both then take turns. Of the
+        documents nobody asked for those count in which something relevant was found.
         """
+        relevant = {hit.document_id for hit in found if _is_relevant(hit)}
+        documents = dict.fromkeys((*asked_for, *(id_ for id_ in turn.scope if id_ in relevant)))
         mentioned, total = list[tuple[float, Hit]](), 0
-        for id_ in turn.scope:
-            chunks = await self._memory.chunks(id_, turn.tenant)
-            total += len(chunks)
-            for share, chunk in await asyncio.to_thread(mentions, chunks, subject):
-                hit = Hit(document_id=id_, chunk=chunk, score=round(share, 4))
-                mentioned.append((share, hit))
+        async with aclosing(self._entire(turn, tuple(documents))) as read:
+            async for id_, chunks in read:
+                total += len(chunks)
+                for share, chunk in await asyncio.to_thread(mentions, chunks, subject):
+                    mentioned.append((share, Hit(document_id=id_, chunk=chunk, score=share)))
         mentioned.sort(key=lambda pair: -pair[0])
         full = [hit for share, hit in mentioned if share > _FULL_SHARE]
         most = [hit for share, hit in mentioned if share <= _FULL_SHARE and hit.document_id in asked_for]
         first = [*full, *found] if len(full) <= _RARE * total else take_turns([found, full])
-        return _unique([*first, *most])
+        return _by_rank([*first, *most])
+
+    def _entire(
+        self, turn: Turn, document_ids: Sequence[str]
+    ) -> AsyncGenerator[tuple[str, Sequence[Chunk]], None]:
+        return read_entire(self._memory, document_ids, turn.tenant, most=_MOST_CHARACTERS)
 
     async def _wanted(
         self, turn: Turn, found: Sequence[Hit], asked_for: Sequence[str], mode: UsedMode
@@ -139,7 +148,8 @@ class Finder:
 
         Short excerpts stand in for passages where the budget holds only a few of these.
         """
-        read = {id_: await self._memory.chunks(id_, turn.tenant) for id_ in document_ids}
+        async with aclosing(self._entire(turn, document_ids)) as entire:
+            read = {id_: chunks async for id_, chunks in entire}
         everything = [chunk for chunks in read.values() for chunk in chunks]
         if not everything:
             return []
@@ -172,28 +182,32 @@ def fuse(rankings: Sequence[Sequence[Hit]]) -> list[Hit]:
     """Make one ranking of several by reciprocal rank fusion (Cormack, Clarke, Büttcher 2009)."""
     if len(rankings) == 1:
         return list(rankings[0])
-    scores = defaultdict[Place, float](float)
+    scores = defaultdict[PassagePlace, float](float)
     for ranking in rankings:
         for rank, hit in enumerate(ranking):
-            scores[_place(hit)] += 1 / (_RRF_K + rank)
-    hits = _unique(hit for ranking in rankings for hit in ranking)
-    return sorted(hits, key=lambda hit: -scores[_place(hit)])
+            scores[hit.place] += 1 / (_RRF_K + rank)
+    hits = [
+        msgspec.structs.replace(hit, score=scores[hit.place])
+        for hit in _unique(hit for ranking in rankings for hit in ranking)
+    ]
+    return sorted(hits, key=lambda hit: -hit.score)
 
 
 def take_turns(rankings: Sequence[Sequence[Hit]]) -> list[Hit]:
     """Take the best hit of each ranking, then the next of each, so that all are represented."""
-    return _unique(hit for rank in zip_longest(*rankings) for hit in rank if hit is not None)
+    return _by_rank(hit for rank in zip_longest(*rankings) for hit in rank if hit is not None)
+
+
+def _by_rank(hits: Iterable[Hit]) -> list[Hit]:
+    """Score passages by their place in an order, reciprocally, as those of several sources have none else."""
+    return [msgspec.structs.replace(hit, score=1 / (_RRF_K + rank)) for rank, hit in enumerate(_unique(hits))]
 
 
 def _unique(hits: Iterable[Hit]) -> list[Hit]:
-    places = dict[Place, Hit]()
+    places = dict[PassagePlace, Hit]()
     for hit in hits:
-        places.setdefault(_place(hit), hit)
+        places.setdefault(hit.place, hit)
     return list(places.values())
-
-
-def _place(hit: Hit) -> Place:
-    return hit.document_id, hit.chunk.start, hit.chunk.end
 
 
 def _has_nothing_else(turn: Turn) -> bool:

@@ -56,7 +56,7 @@ async def pack(
     core_room = min(budget.core, room)
     kept = choose(await _sized(backend, core, core_room), core_room, top_k) if core_room > 0 else []
     left = room - await _size(backend, kept)
-    fresh = [hit for hit in ranked if all(not _overlaps(hit, other) for other in kept)]
+    fresh = [hit for hit in ranked if all(not hit.overlaps(other) for other in kept)]
     most = None if top_k is None else top_k - len(kept)
     sized = await _sized(backend, fresh, left)
     chosen = choose(sized, left + _SLACK, most)
@@ -89,7 +89,7 @@ async def _sized(backend: Backend, hits: Sequence[Hit], room: int) -> list[Sized
     for hit in hits:
         if left <= 0:
             break
-        if all(not _overlaps(hit, other) for other in considered):
+        if all(not hit.overlaps(other) for other in considered):
             considered.append(hit)
             left -= len(hit.chunk.text)
     headings = [hit.chunk.under_heading[: -len(hit.chunk.text) or None] for hit in considered]
@@ -186,11 +186,3 @@ def _follows(before: Hit, hit: Hit, bounds: Bounds) -> bool:
     _, end = bounds.get(_place(before), (0, before.chunk.end))
     start, _ = bounds.get(_place(hit), (hit.chunk.start, 0))
     return before.chunk.end == end and hit.chunk.start == start
-
-
-def _overlaps(one: Hit, other: Hit) -> bool:
-    return (
-        one.document_id == other.document_id
-        and one.chunk.start < other.chunk.end
-        and other.chunk.start < one.chunk.end
-    )

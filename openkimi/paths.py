@@ -80,7 +80,7 @@ async def answer_of(walked: Sequence[Walked], synthesis: Synthesis) -> AsyncGene
 def read_for(walked: Sequence[Walked], synthesis: Synthesis) -> tuple[Hit, ...]:
     """Return the passages behind the answer: those of the chosen path, of all where it was written anew."""
     read = {
-        (hit.document_id, hit.chunk.start, hit.chunk.end): hit
+        hit.place: hit
         for path in walked
         if synthesis.chosen in {None, path.candidate.index}
         for hit in path.candidate.context

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -23,6 +24,8 @@ from openkimi.reading import Planner, Reading
 from openkimi.receipt import Receipt
 from openkimi.sections import RagSection
 from openkimi.turn import Ask, Turn
+
+_SAMPLED = 200
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,19 +97,22 @@ class Preparation:
         yield await self._build(turn, ask, limits, paths, tokens)
 
     async def _build(self, turn: Turn, ask: Ask, limits: Budget, paths: int, tokens: int | None) -> Prepared:
-        if ask.mode == "exhaustive" and (reading := await self._planned(turn, ask, limits)):
+        """Find passages in the documents that are still there, and make the prompts of these."""
+        infos = await self.infos(turn)
+        turn = msgspec.structs.replace(turn, stored=tuple(id_ for id_ in turn.stored if id_ in infos))
+        if ask.mode == "exhaustive" and (reading := await self._planned(turn, ask, limits, infos)):
             return Prepared(packs=(), turn=turn, budget=limits, receipt=reading.receipt(), reading=reading)
         found = await self._finder.find(turn, ask, limits)
         turn = msgspec.structs.replace(turn, hits=found.hits, irrelevant=found.irrelevant)
         if not turn.documents and not turn.hits:
             return await self._unchanged(ask, turn, limits, paths, tokens)
         core = await self._core(turn, limits) if found.mode != "summary" else []
-        contexts = self._contexts(turn, paths)
+        contexts = await self._contexts(turn, paths)
         packs = [
             await pack(self._backend, turn, context, limits, core=core, top_k=self._rag.top_k)
             for context in contexts
         ]
-        receipt = await receipt_of(self._backend, turn, packs[0], limits, await self.infos(turn))
+        receipt = await receipt_of(self._backend, turn, packs[0], limits, infos)
         return Prepared(
             packs=tuple(packs),
             turn=turn,
@@ -120,12 +126,14 @@ class Preparation:
         found = {id_: await self._memory.get(id_, turn.tenant) for id_ in turn.scope}
         return {id_: info for id_, info in found.items() if info is not None}
 
-    async def _planned(self, turn: Turn, ask: Ask, limits: Budget) -> Reading | None:
+    async def _planned(
+        self, turn: Turn, ask: Ask, limits: Budget, infos: Mapping[str, DocumentInfo]
+    ) -> Reading | None:
         """Plan to read what was asked about, or else what is preloaded; None where there is nothing."""
         documents = self._finder.asked_for(turn, ask) or turn.scope
         if not documents:
             return None
-        reading = await self._planner.plan(turn, ask, documents, limits, await self.infos(turn))
+        reading = await self._planner.plan(turn, ask, documents, limits, infos)
         return reading if reading.parts else None
 
     async def _cut(self, ask: Ask, limits: Budget, preloaded: Sequence[str]) -> tuple[Turn, int | None]:
@@ -177,10 +185,14 @@ class Preparation:
         ]
         return [hit for hit in densest if hit.chunk.density > 0]
 
-    def _contexts(self, turn: Turn, paths: int) -> Sequence[Sequence[Hit]]:
+    async def _contexts(self, turn: Turn, paths: int) -> Sequence[Sequence[Hit]]:
+        """Order the best 200 hits for each path; the others, which may be thousands, follow as they are."""
         if paths == 1:
             return [turn.hits]
-        return self._sampler.sample(turn.hits, paths, seed=turn.request.seed or 0)
+        best, rest = turn.hits[:_SAMPLED], turn.hits[_SAMPLED:]
+        seed = turn.request.seed or 0
+        contexts = await asyncio.to_thread(self._sampler.sample, best, paths, seed=seed)
+        return [(*context, *rest) for context in contexts]
 
     async def _unchanged(
         self, ask: Ask, turn: Turn, limits: Budget, paths: int, tokens: int | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
 
 import msgspec
 
@@ -17,6 +18,7 @@ from openkimi.budget import Budget
 from openkimi.contracts import Backend
 from openkimi.covering import part_of
 from openkimi.documents import Chunk, DocumentInfo, Hit
+from openkimi.entire import read_entire
 from openkimi.errors import ContextOverflow, RequestError
 from openkimi.memory import Memory
 from openkimi.messages import GenerateRequest, Message
@@ -136,7 +138,10 @@ class Planner:
                 "a model with a larger window",
                 param="messages",
             )
-        parts = [part for id_ in document_ids for part in await self._parts(turn, id_, room)]
+        parts = list[Part]()
+        async with aclosing(read_entire(self._memory, document_ids, turn.tenant)) as read:
+            async for id_, chunks in read:
+                parts += await self._parts(id_, chunks, room)
         reading = Reading(
             turn=turn,
             sizes=_sizes(parts, infos),
@@ -153,9 +158,8 @@ class Planner:
         self._refuse_costly(reading, ask)
         return reading
 
-    async def _parts(self, turn: Turn, document_id: str, room: int) -> list[Part]:
+    async def _parts(self, document_id: str, chunks: Sequence[Chunk], room: int) -> list[Part]:
         """Put as many chunks together as fit, in the order of the document."""
-        chunks = await self._memory.chunks(document_id, turn.tenant)
         pieces = list(_under_headings(chunks))
         counts = await self._counts([text for _, text in pieces])
         parts, gathered, filled = list[Part](), list[tuple[Chunk, str]](), 0

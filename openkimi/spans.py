@@ -69,12 +69,13 @@ def _is_wrapped(text: str, at: int) -> bool:
 
 
 def _trimmed(text: str, start: int, end: int) -> Span:
-    """Take white space off both ends, and marks of lists and headings off the beginning."""
-    piece = text[start:end]
+    """Take white space off both ends, and marks of lists and headings off the beginning of what they mark."""
+    piece = text[start:end].rstrip()
     begin = len(piece) - len(piece.lstrip())
-    if mark := _MARK.match(piece, begin):
+    mark = _MARK.match(piece, begin)
+    if mark and mark.end() < len(piece):
         begin = mark.end()
-    return Span(start + begin, start + max(begin, len(piece.rstrip())))
+    return Span(start + begin, start + len(piece))
 
 
 def _pieces(text: str, span: Span) -> Iterator[Span]:

@@ -1,5 +1,7 @@
 """Standing for a whole text with few passages, and finding all that mentions something."""
 
+import pytest
+
 from openkimi import Chunk
 from openkimi.covering import cover, excerpt
 from openkimi.mentions import mentions
@@ -66,6 +68,21 @@ def test_an_excerpt_ends_with_a_sentence_and_keeps_its_place() -> None:
 
     assert part.text == "One is short. Two is somewhat longer."
     assert (part.start, part.end) == (0, 37)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\n".join(f"{at}." for at in range(1, 150)), "- " * 50, "\n" * 90],
+    ids=["numbers", "marks", "blank"],
+)
+def test_an_excerpt_can_be_made_of_what_has_no_sentence(text: str) -> None:
+    """An empty form has only numbers and marks."""
+    [chunk] = chunks_of([text])
+
+    part = excerpt(chunk, 40)
+
+    assert 0 < len(part.text) <= 80
+    assert text.startswith(part.text)
 
 
 def test_every_mention_is_found_and_cut_out() -> None:

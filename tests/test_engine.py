@@ -6,9 +6,26 @@ from typing import Any
 
 import pytest
 
-from openkimi import ConfigError, DocumentNotFound, DocumentPreloaded, KimiEngine, RequestError
+from openkimi import (
+    BackendUnavailable,
+    ConfigError,
+    DocumentNotFound,
+    DocumentPreloaded,
+    GenerateRequest,
+    KimiEngine,
+    Message,
+    RequestError,
+)
+from openkimi.turn import Ask
 
 QUESTION = "How many displaced persons still remained in the United States zone of Germany?"
+
+LONG = GenerateRequest(
+    messages=(
+        Message(role="system", content="The harbour lies in the north. " * 100),
+        Message(role="user", content="Where is it?"),
+    )
+)
 
 
 def engine_of(held: Any, **options: Any) -> KimiEngine:
@@ -266,3 +283,85 @@ async def test_a_session_keeps_what_was_stored_in_it(held: Any, speech: str) -> 
         left = await engine.documents()
 
     assert [info.id for info in left] == [stored.id]
+
+
+def asked(question: str, tenant: str = "anonymous") -> Ask:
+    request = GenerateRequest(messages=(Message(role="user", content=question),))
+    return Ask(request=request, tenant=tenant)
+
+
+@pytest.mark.parametrize(
+    "question", ["Where is the plan?", "List all plans mentioned.", "Summarise the text."]
+)
+async def test_what_the_engine_ingested_reaches_no_caller_with_a_key_of_its_own(
+    held: Any, tmp_path: Path, question: str
+) -> None:
+    """Not even its id does; what is preloaded does, and the engine's own callers have both."""
+    (tmp_path / "map.txt").write_text("The plan of the market lies in the south.", "utf-8")
+    engine = engine_of(held())
+    engine._overrides["preload"] = [str(tmp_path / "map.txt")]
+
+    async with engine:
+        secret = await engine.ingest("The plan of the harbour is in the north.")
+        theirs = await engine.explain(asked(question, "bob"))
+        ours = await engine.explain(asked(question))
+
+    assert len(theirs.documents) == 1
+    assert secret in {document.id for document in ours.documents}
+    assert secret not in str(theirs)
+
+
+async def test_an_ingested_document_that_is_gone_is_no_longer_searched(held: Any) -> None:
+    """The store may be emptied by others while the engine runs."""
+    plugin = held(reply="Yes.")
+
+    async with engine_of(plugin) as engine:
+        document_id = await engine.ingest("The harbour lies in the north.")
+        await plugin.retriever.delete(document_id)
+        answer = await engine.chat("List all harbours mentioned.")
+        explanation = await engine.explain(asked("Where is the harbour?"))
+
+    assert answer == "Yes."
+    assert explanation.documents == ()
+
+
+async def test_a_session_restores_only_what_was_ingested_in_it(held: Any) -> None:
+    """A transcript that a killed process left behind is nothing to answer from."""
+    plugin = held()
+
+    async with engine_of(plugin, session_id="mine") as engine:
+        kept = await engine.ingest("The harbour lies in the north.")
+        await engine.store("user: Where is the market?", kept=False)
+    async with engine_of(plugin, session_id="mine") as again:
+        explanation = await again.explain(asked("Where is the harbour?"))
+
+    assert [document.id for document in explanation.documents] == [kept]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda engine: engine.ingest("The harbour."),
+        lambda engine: engine.store("The harbour."),
+        lambda engine: engine.explain(Ask(request=LONG)),
+    ],
+    ids=["ingest", "store", "explain"],
+)
+async def test_a_stop_ends_the_work_on_documents(held: Any, work: Any) -> None:
+    """A server that is about to stop waits for no document, and whoever sent it is told why."""
+    plugin = held(context_length=256)
+    began, add = asyncio.Event(), plugin.retriever.add
+
+    async def endless(*parts: Any, **names: Any) -> None:
+        began.set()
+        await asyncio.sleep(600)
+        await add(*parts, **names)
+
+    plugin.retriever.add = endless
+    async with engine_of(plugin) as engine:
+        task = asyncio.create_task(work(engine))
+        await began.wait()
+        engine.interrupt()
+
+        with pytest.raises(BackendUnavailable, match="being stopped"):
+            await asyncio.wait_for(task, 5)

@@ -1,13 +1,24 @@
 """The pipeline: untouched where it fits, the right passages where not, never beyond the window."""
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from openkimi import ContextOverflow, Delta, DocumentNotFound, GenerateRequest, KimiEngine, Message
+from openkimi import (
+    ContextOverflow,
+    ContextSampler,
+    Delta,
+    DocumentNotFound,
+    GenerateRequest,
+    Hit,
+    KimiEngine,
+    Message,
+)
 from openkimi.receipt import Receipt
 from openkimi.turn import Ask
 from openkimi_scripted import ScriptedBackend
@@ -223,6 +234,29 @@ async def test_several_paths_give_one_answer_and_count_all_tokens(held: Any, spe
     assert receipt.paths == 3
     assert receipt.agreement is not None
     assert several[-1].usage.prompt_tokens > 2 * one[-1].usage.prompt_tokens
+
+
+async def test_only_the_best_hits_are_sampled_and_that_off_the_event_loop(held: Any) -> None:
+    """An enumeration may have thousands, and a sampler may compare each with each other."""
+    plugin = held(context_length=4096)
+    sampled = []
+
+    class Reversing(ContextSampler):
+        def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
+            sampled.append((len(hits), threading.current_thread() is threading.main_thread()))
+            return [tuple(hits), *[tuple(reversed(hits))] * (n - 1)]
+
+    text = "\n\n".join(f"Ship {at} was built in {1500 + at}. " * 20 for at in range(400))
+    async with engine_of(plugin) as engine:
+        assert engine._opened is not None
+        engine._opened.pipeline._preparation._sampler = Reversing()
+        ask = Ask(request=about(text, "List all ships mentioned.").request, mpr_candidates=2)
+        explained = await engine.explain(ask, limit=10_000)
+
+    assert sampled == [(200, False)]
+    assert explained.found > 300
+    first, second = (path.order for path in explained.paths)
+    assert list(second) == [*reversed(first[:200]), *first[200:]]
 
 
 async def test_several_paths_keep_the_log_probabilities(held: Any) -> None:

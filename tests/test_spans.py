@@ -23,6 +23,8 @@ def cut(text: str, spans: list[Span]) -> list[str]:
         ('He said: "Go." Then he went.', ['He said: "Go."', "Then he went."]),
         ("他说：“好。”然后走了。第二句！", ["他说：“好。”", "然后走了。", "第二句！"]),
         ("- one\n2. two\n\n# Three", ["one", "two", "Three"]),
+        ("42.", ["42."]),
+        ("1.\n2.\n- \n", ["1.", "2.", "-"]),
         ("", []),
         (" \n ", []),
     ],

@@ -1,8 +1,10 @@
 """Questions about the whole of a text, from the engine's side."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
@@ -111,7 +113,7 @@ async def test_what_fits_is_unchanged_in_every_mode(held: Any) -> None:
 
 
 async def test_a_preloaded_text_is_summarised_only_when_there_is_nothing_else(
-    held: Any, speech: str, tmp_path: Any
+    held: Any, speech: str, tmp_path: Path
 ) -> None:
     """'Summarise this' in a conversation is about the conversation."""
     path = tmp_path / "speech.txt"
@@ -341,3 +343,88 @@ async def test_a_stored_document_is_read_without_being_sent(held: Any, speech: s
 
     assert {passage.document for passage in done.receipts[-1].passages} == {document}
     assert not any("Zanzibar" in prompt for prompt in prompts_of(plugin))
+
+
+@pytest.mark.parametrize(
+    ("question", "mode"),
+    [
+        ("List all harbours mentioned.", "auto"),
+        ("Summarise the text.", "auto"),
+        ("What is in them?", "exhaustive"),
+    ],
+)
+async def test_a_document_that_is_deleted_meanwhile_takes_nothing_from_others(
+    held: Any, question: str, mode: Any
+) -> None:
+    """Who deletes one of two documents does not fail a request that has begun with both."""
+    plugin = held(context_length=2048)
+    asked = GenerateRequest(messages=(Message(role="user", content=question),))
+    get, doomed = plugin.retriever.get, set[str]()
+
+    async def get_and_delete(document_id: str, **options: Any) -> Any:
+        known = await get(document_id, **options)
+        if document_id in doomed:
+            await plugin.retriever.delete(document_id)
+        return known
+
+    plugin.retriever.get = get_and_delete
+    async with engine_of(plugin, max_context_tokens=300) as engine:
+        left = (await engine.store("The harbour lies in the north. " * 30)).id
+        gone = (await engine.store("The harbour of the market lies in the south. " * 30)).id
+        doomed.add(gone)
+        done = await outcome(engine, Ask(request=asked, documents=(gone, left), mode=mode))
+
+    assert {passage.document for passage in done.receipts[-1].passages} == {left}
+
+
+async def test_mentions_in_what_nobody_asked_for_count_where_a_search_finds_something(
+    held: Any, tmp_path: Path
+) -> None:
+    """A common word in a preloaded text does not answer a question about something else."""
+    path = tmp_path / "engine.txt"
+    path.write_text("There are ideas about a fifth boiler.\n\n" + "Boilers are cleaned. " * 50, "utf-8")
+    plugin = held(context_length=4096)
+    search, similarity = plugin.retriever.search, 0.1
+
+    async def search_by_meaning(query: Any) -> Any:
+        hits = await search(query)
+        return [msgspec.structs.replace(hit, similarity=similarity) for hit in hits]
+
+    plugin.retriever.search = search_by_meaning
+    engine = engine_of(plugin)
+    engine._overrides["preload"] = [str(path)]
+    asked = GenerateRequest(messages=(Message(role="user", content="List all ideas for a birthday party."),))
+
+    async with engine:
+        far = await outcome(engine, Ask(request=asked))
+        similarity = 0.5
+        near = await outcome(engine, Ask(request=asked))
+
+    assert [done.receipts[-1].compressed for done in (far, near)] == [False, True]
+    assert near.receipts[-1].mode == "enumeration"
+
+
+async def test_the_scores_of_an_enumeration_follow_the_order_of_its_passages(held: Any, speech: str) -> None:
+    """Mentions and what a search found have one scale."""
+    async with engine_of(held(context_length=8192), max_context_tokens=2000) as engine:
+        explained = await engine.explain(about(speech, 'How often does the word "atomic" occur?'))
+
+    scores = [hit.score for hit in explained.hits if hit.rank is not None]
+    assert len(scores) > 20
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < scores[-1] < scores[0] <= 0.1
+
+
+async def test_whole_documents_are_read_up_to_a_bound(
+    held: Any, speech: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is read in any case; of the others those that fit beside it."""
+    monkeypatch.setattr("openkimi.finding._MOST_CHARACTERS", 100_000)
+    asked = GenerateRequest(messages=(Message(role="user", content="Summarise the text."),))
+
+    async with engine_of(held(context_length=4096)) as engine:
+        first = (await engine.store(speech)).id
+        second = (await engine.store("Zanzibar is an island.\n\n" * 100)).id
+        for order in ((first, second), (second, first)):
+            done = await outcome(engine, Ask(request=asked, documents=order))
+            assert {passage.document for passage in done.receipts[-1].passages} == {order[0]}
