@@ -137,7 +137,7 @@ def test_a_question_may_be_longer_than_a_name() -> None:
         (("ask", "nothing.txt", QUESTION), {}, 1, "nothing.txt: no such file"),
         (("ask", "picture.png", QUESTION), {}, 1, "picture.png: a file of '.png'"),
         (("ask", "doc_" + "0" * 32, QUESTION), {}, 1, "there is no stored document 'doc_0"),
-        (("ask", QUESTION), {"preload": ["picture.png"]}, 2, "preload: picture.png: a file of '.png'"),
+        (("ask", QUESTION), {"preload": ["picture.png"]}, 2, "preload[0]: picture.png: a file of '.png'"),
     ],
 )
 def test_what_is_wrong_is_one_line(
