@@ -48,6 +48,12 @@ def weak_keys(server: ServerSection) -> list[str]:
     return [f"{source}[{at}]" for source, keys in sources.items() for at, key in enumerate(keys) if key.short]
 
 
+def key_names(server: ServerSection) -> list[str]:
+    """Name the keys, in the config's order and then the file's."""
+    from_file = () if server.api_keys_file is None else read_key_file(server.api_keys_file)
+    return [key.name for key in (*server.api_keys, *from_file)]
+
+
 def networks(texts: tuple[str, ...], *, where: str) -> tuple[Network, ...]:
     """Read addresses and networks; an address is a network of one.
 

@@ -12,14 +12,17 @@ import click
 
 from openkimi.documents import DocumentInfo
 from openkimi.engine import KimiEngine
+from openkimi.errors import DocumentNotFound
 from openkimi.files.converting import Converter
+from openkimi.files.reading import is_file, matching
 from openkimi.logs import configure_logging
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.receipt import Receipt
-from openkimi.shell import config_option, config_path, files_of, read_text, tenant_option
+from openkimi.shell import config_option, config_path, files_of, read_text, tenant_of, tenant_option
 from openkimi.turn import Ask
 
 _ID = re.compile(r"doc_[0-9a-f]{32}")
+_ID_LIKE = re.compile(r"doc_\w+")
 _SHOWN = 160
 
 
@@ -37,7 +40,7 @@ def ask(
     documents: tuple[str, ...],
     question: str,
     config: str | None,
-    tenant: str,
+    tenant: str | None,
     sources: bool | None,
     temperature: float,
     max_tokens: int | None,
@@ -47,6 +50,7 @@ def ask(
     FILE is a text, Markdown, HTML, PDF or DOCX file, a pattern, - for standard input, or the id of a stored
     document. Without one, only what the config preloads is read.
     """
+    _refuse_no_question(question)
     configure_logging("warning")
     engine = KimiEngine(config_path(config))
     request = GenerateRequest(
@@ -55,8 +59,18 @@ def ask(
         max_tokens=max_tokens,
         limited=max_tokens is not None,
     )
+    owner = tenant_of(engine.config.server, tenant)
     shown = sys.stdout.isatty() if sources is None else sources
-    asyncio.run(_ask(engine, documents, Ask(request=request, tenant=tenant), sources=shown))
+    asyncio.run(_ask(engine, documents, Ask(request=request, tenant=owner), sources=shown))
+
+
+def _refuse_no_question(question: str) -> None:
+    """Refuse a question that is blank, or that names what is to be asked."""
+    if not question.strip():
+        raise click.UsageError("the question is blank: it comes last, in quotes")
+    if is_file(question) or _ID.fullmatch(question):
+        what = "a file" if is_file(question) else "a document's id"
+        raise click.UsageError(f"'{question}' is {what}: the question is missing, which comes last")
 
 
 async def _ask(engine: KimiEngine, documents: Sequence[str], ask: Ask, *, sources: bool) -> None:
@@ -75,7 +89,9 @@ async def _documents(engine: KimiEngine, documents: Sequence[str], tenant: str) 
         if _ID.fullmatch(document):
             found.append(await engine.document(document, tenant))
             continue
-        for file in files_of([document]):
+        if _ID_LIKE.fullmatch(document) and not matching(document):
+            raise DocumentNotFound(f"there is no stored document '{document}', and no such file")
+        for file in files_of(document):
             read = await read_text(file, converter)
             found.append(await engine.store(read.text, name=read.name, tenant=tenant, kept=False))
     return found

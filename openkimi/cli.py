@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import secrets
 import sys
@@ -22,7 +23,7 @@ from openkimi.errors import ConfigError, OpenKimiError
 from openkimi.ingesting import ingest
 from openkimi.options import convert_options
 from openkimi.plugins import HOOKS, SECTIONS, Plugins, load_plugins
-from openkimi.preloading import preload_paths
+from openkimi.preloading import read_preloads
 from openkimi.schema import config_schema
 from openkimi.sections import PluginsSection
 
@@ -75,9 +76,9 @@ def hooks() -> None:
 @main.command()
 @click.argument("config", metavar="CONFIG")
 def check(config: str) -> None:
-    """Check a config file without loading a model."""
+    """Check a config file, and that what it preloads can be read, without loading a model."""
     checked = build_config(read_config(config))
-    preload_paths(checked.preload)
+    asyncio.run(read_preloads(checked.preload))
     chosen = (checked.backend, checked.embedder, checked.processor, checked.retriever)
     kinds = ", ".join(f"{SECTIONS[each.role]} = {each.provider.kind}" for each in chosen)
     if checked.server.tls is not None:

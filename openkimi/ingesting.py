@@ -20,7 +20,7 @@ from openkimi.errors import ConfigError, RequestError, StorageError, StorageFull
 from openkimi.files.converting import Converter
 from openkimi.logs import configure_logging
 from openkimi.memory import Memory
-from openkimi.shell import config_option, config_path, files_of, read_text, tenant_option
+from openkimi.shell import config_option, config_path, files_of, read_text, tenant_of, tenant_option
 
 _LOOK_SECONDS = 0.2
 
@@ -37,20 +37,38 @@ _LOOK_SECONDS = 0.2
     metavar="SECONDS",
     help="Stop waiting when nothing was embedded for so long.  [default: 90]",
 )
-def ingest(files: tuple[str, ...], config: str | None, tenant: str, wait: bool, timeout: float) -> None:
+def ingest(
+    files: tuple[str, ...], config: str | None, tenant: str | None, wait: bool, timeout: float
+) -> None:
     """Store files in the document memory of the config, for requests that name their ids.
 
     FILE is a text, Markdown, HTML, PDF or DOCX file, a pattern like 'books/**/*.md', or - for standard
-    input. Printed are each document's id, state and name. A file that cannot be read is told and passed
-    over, and so are vectors that do not get made; the status is 1 then.
+    input. Printed are each document's id, state and name. A file that is not there or cannot be read is told
+    and passed over, and so are vectors that do not get made; the status is 1 then.
     """
     configure_logging("warning")
     path = config_path(config)
     checked = build_config(read_config(path) if path else {})
     if getattr(checked.retriever.options, "persist", True) is False:
         raise ConfigError("rag.persist: false keeps nothing after this command; set it to true to ingest")
-    failed = asyncio.run(_ingest(checked, files_of(files), tenant, timeout if wait else None))
+    owner = tenant_of(checked.server, tenant)
+    found, failed = _found(files)
+    if found:
+        failed += asyncio.run(_ingest(checked, found, owner, timeout if wait else None))
     sys.exit(1 if failed else 0)
+
+
+def _found(patterns: Sequence[str]) -> tuple[list[Path | None], int]:
+    """List the files of names and patterns, without repeats, tell what names none, and count that."""
+    files: dict[Path | None, None] = {}
+    failed = 0
+    for pattern in patterns:
+        try:
+            files.update(dict.fromkeys(files_of(pattern)))
+        except RequestError as error:
+            click.echo(f"openkimi: {error.message}", err=True)
+            failed += 1
+    return list(files), failed
 
 
 async def _ingest(config: Config, files: Sequence[Path | None], tenant: str, timeout: float | None) -> int:

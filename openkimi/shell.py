@@ -10,10 +10,12 @@ from pathlib import Path
 import click
 import msgspec
 
+from openkimi.access import key_names
 from openkimi.documents import ANONYMOUS
 from openkimi.errors import RequestError, UnreadableFile, UnsupportedFile
 from openkimi.files.converting import Converter
-from openkimi.files.reading import matching, read_file
+from openkimi.files.reading import is_directory, matching, read_file
+from openkimi.sections import ServerSection
 
 STDIN = "-"
 
@@ -25,9 +27,8 @@ config_option = click.option(
 )
 tenant_option = click.option(
     "--tenant",
-    default=ANONYMOUS,
     metavar="NAME",
-    help="The name of the API key whose documents these are, where the gateway has keys.",
+    help="The name of the API key whose documents these are; required where the config has keys.",
 )
 
 
@@ -38,19 +39,34 @@ class NamedText(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
 
 
-def files_of(patterns: Sequence[str]) -> list[Path | None]:
-    """List the files of names and globs, without repeats; None stands for standard input.
+def tenant_of(server: ServerSection, given: str | None) -> str:
+    """Return whose documents are meant: those of the key that was named, or of all while there are no keys.
 
     Raises:
-        RequestError: a pattern matches no file.
+        RequestError: the config has keys, and none was named, or one that it does not have.
     """
-    files: dict[Path | None, None] = {}
-    for pattern in patterns:
-        found = [None] if pattern == STDIN else matching(pattern)
-        if not found:
-            raise RequestError(f"{pattern}: no such file")
-        files.update(dict.fromkeys(found))
-    return list(files)
+    if not server.needs_key:
+        return given or ANONYMOUS
+    names = key_names(server)
+    if given in names:
+        return given
+    what = "name the API key whose documents these are" if given is None else f"no API key is named '{given}'"
+    raise RequestError(f"--tenant: {what}; the config has {', '.join(names) or 'none'}")
+
+
+def files_of(pattern: str) -> Sequence[Path | None]:
+    """List the files of a name or a glob; None stands for standard input.
+
+    Raises:
+        RequestError: there is none.
+    """
+    found = (None,) if pattern == STDIN else matching(pattern)
+    if found:
+        return found
+    if is_directory(pattern):
+        inside = Path(pattern) / "*.txt"
+        raise RequestError(f"{pattern}: is a directory; name its files, or give a pattern like '{inside}'")
+    raise RequestError(f"{pattern}: no such file")
 
 
 async def read_text(path: Path | None, converter: Converter) -> NamedText:

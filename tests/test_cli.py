@@ -63,6 +63,21 @@ def test_check_says_what_is_wrong(tmp_path: Path, raw: Any) -> None:
     assert result.stderr.startswith("openkimi: ")
 
 
+def test_check_reads_what_is_preloaded(tmp_path: Path) -> None:
+    """A file that would end the start is found before it, and its place in the config is told."""
+    (tmp_path / "good.txt").write_text("The tower is red.")
+    (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.7 cut short")
+    files = [str(tmp_path / name) for name in ("good.txt", "bad.pdf")]
+
+    good = run("check", write(tmp_path / "c.json", {"preload": files[:1]}))
+    bad = run("check", write(tmp_path / "c.json", {"preload": files}))
+
+    assert good.exit_code == 0
+    assert bad.exit_code == 2
+    assert bad.stderr.startswith(f"openkimi: preload[1]: {files[1]}: ")
+    assert bad.stderr.count("\n") == 1
+
+
 def test_schema_writes_the_schema(tmp_path: Path) -> None:
     """With a file name it writes there, without it prints."""
     path = tmp_path / "schema.json"

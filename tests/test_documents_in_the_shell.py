@@ -116,16 +116,69 @@ def test_vectors_that_take_long_are_waited_for(folder: Path, monkeypatch: pytest
     assert len(calls) * 0.4 > 2 * 1.5
 
 
+def test_a_file_that_is_not_there_is_passed_over() -> None:
+    """So are names and patterns of nothing: the others are stored, and the status is 1."""
+    result = run("ingest", "nothing.txt", "tower.pdf", "no/*.md", "tower.pdf")
+
+    assert result.exit_code == 1
+    assert result.stderr == "openkimi: nothing.txt: no such file\nopenkimi: no/*.md: no such file\n"
+    assert [line.split("\t")[2] for line in result.stdout.splitlines()] == ["tower.pdf"]
+
+
+@pytest.mark.parametrize("command", [("ingest",), ("ask", QUESTION)])
+def test_where_there_are_keys_one_of_them_is_named(command: tuple[str, ...]) -> None:
+    """Documents of nobody would be seen by nobody; the names are listed, and no key."""
+    Path("keys.json").write_text(json.dumps([{"name": "bob", "key": "another-long-secret"}]))
+    keys = [{"name": "alice", "key": "a-long-enough-secret"}]
+    write({"server": {"api_keys": keys, "api_keys_file": "keys.json"}})
+    arguments = (command[0], "tower.pdf", *command[1:])
+
+    missing, unknown = run(*arguments), run(*arguments, "--tenant", "carol")
+
+    assert (missing.exit_code, unknown.exit_code) == (1, 1)
+    assert missing.stderr == (
+        "openkimi: --tenant: name the API key whose documents these are; the config has alice, bob\n"
+    )
+    assert unknown.stderr == ("openkimi: --tenant: no API key is named 'carol'; the config has alice, bob\n")
+    assert run(*arguments, "--tenant", "bob").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tower.pdf",), "'tower.pdf' is a file: the question is missing"),
+        ((QUESTION, "tower.pdf"), "'tower.pdf' is a file: the question is missing, which comes last"),
+        (("doc_" + "0" * 32,), "is a document's id: the question is missing"),
+        (("tower.pdf", " "), "the question is blank"),
+    ],
+)
+def test_a_question_is_needed(arguments: tuple[str, ...], message: str) -> None:
+    """The name of a file is none, and neither are blanks."""
+    result = run("ask", *arguments)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: ")
+    assert message in result.stderr
+
+
+def test_a_question_may_be_longer_than_a_name() -> None:
+    """No file system is asked for more than it can have."""
+    assert "Marta Veil" in run("ask", "tower.pdf", f"{QUESTION} {'Say it. ' * 40}").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "config", "status", "message"),
     [
+        (("ingest", "."), {}, 1, ".: is a directory; name its files, or give a pattern like '*.txt'"),
+        (("ask", "doc_nope", QUESTION), {}, 1, "there is no stored document 'doc_nope', and no such file"),
+        (("ask", "x" * 300, QUESTION), {}, 1, f"{'x' * 300}: no such file"),
         (("ingest", "nothing.txt"), {}, 1, "nothing.txt: no such file"),
         (("ingest", "tower.pdf"), {"rag": {"persist": False}}, 2, "rag.persist: false keeps nothing"),
         (("ingest", "tower.pdf"), {"rag": {"nope": 1}}, 2, "rag.nope: unknown option"),
         (("ask", "nothing.txt", QUESTION), {}, 1, "nothing.txt: no such file"),
         (("ask", "picture.png", QUESTION), {}, 1, "picture.png: a file of '.png'"),
         (("ask", "doc_" + "0" * 32, QUESTION), {}, 1, "there is no stored document 'doc_0"),
-        (("ask", QUESTION), {"preload": ["picture.png"]}, 2, "preload: picture.png: a file of '.png'"),
+        (("ask", QUESTION), {"preload": ["picture.png"]}, 2, "preload[0]: picture.png: a file of '.png'"),
     ],
 )
 def test_what_is_wrong_is_one_line(
@@ -158,10 +211,12 @@ def test_without_a_terminal_there_is_only_the_answer() -> None:
 
 def test_a_stored_document_is_asked_by_its_id() -> None:
     """What ``ingest`` printed names it, for the tenant that has it and for no other."""
+    keys = [{"name": name, "key": f"a-long-secret-of-{name}"} for name in ("alice", "bob")]
+    write({"server": {"api_keys": keys}})
     [[document_id, *_]] = rows(run("ingest", "tower.pdf", "--tenant", "alice"))
 
     assert "Marta Veil" in run("ask", document_id, QUESTION, "--tenant", "alice").stdout
-    assert run("ask", document_id, QUESTION).exit_code == 1
+    assert run("ask", document_id, QUESTION, "--tenant", "bob").exit_code == 1
 
 
 def test_a_question_alone_reads_what_is_preloaded() -> None:

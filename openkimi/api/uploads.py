@@ -49,7 +49,8 @@ async def upload_of(
         refuse_charset(sent)
         if not is_json(sent.kind) and not body.lstrip().startswith((b"{", _BOM)):
             raise RequestError(
-                "the body is not JSON: a file needs its type, such as 'Content-Type: application/pdf'",
+                "the body: expected a JSON object with a 'text'; a file needs its type, such as "
+                "'Content-Type: application/pdf'",
                 code="invalid_json",
             )
         asked = await decode_json(body, UploadRequest)

@@ -84,6 +84,8 @@ def format_of(data: bytes, *, name: str | None = None, media_type: str | None = 
     if found in (PDF, DOCX):
         return found  # its converter says that it is damaged
     if _is_binary(data):
+        if found is not None or _TEXTUAL.match(media_type or ""):
+            raise UnsupportedFile("the file holds binary data and is no text: save it as text in UTF-8")
         return _known(None, suffix, media_type)
     return found or TEXT
 

@@ -80,11 +80,14 @@ class Evicting:
         stored = sum(other.size for other in others if (other.tenant, other.id) != (entry.tenant, entry.id))
         if stored + entry.size > self._most_bytes:
             raise StorageFull(
-                f"document memory: no room for this document ({_megabytes(entry.size)}): the documents that "
-                f"are kept have {_megabytes(stored)} of rag.max_size, {_megabytes(self._most_bytes)}; delete "
+                f"document memory: no room for this document ({_readable(entry.size)}): the documents that "
+                f"are kept have {_readable(stored)} of rag.max_size, {_readable(self._most_bytes)}; delete "
                 "some or raise rag.max_size"
             )
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+def _readable(size: int) -> str:
+    """Give a number of bytes in a unit of which there is one at least."""
+    if size < 1e3:
+        return f"{size} bytes"
+    return f"{size / 1e3:,.1f} kB" if size < 1e6 else f"{size / 1e6:,.1f} MB"

@@ -194,6 +194,8 @@ async def test_json_may_come_without_its_type_and_compressed(running: Any) -> No
         ("application/json", b"{}", 400, "missing_required_parameter", "'text' is required"),
         ("application/json", b'{"text": 5}', 400, "invalid_value", "'text': expected a string"),
         ("application/json", b'{"text": "x", "name": "%s"}' % (b"n" * 256), 400, "invalid_value", "'name'"),
+        ("application/json", b"[]", 400, "invalid_value", "the body: expected an object, got an array"),
+        ("application/x-www-form-urlencoded", b"[]", 400, "invalid_json", "a JSON object with a 'text'"),
         ("application/x-www-form-urlencoded", b"%PDF-1.7", 400, "invalid_json", "a file needs its type"),
         ("text/plain", b"", 400, "invalid_value", "the body is empty"),
         ("text/plain", b" \n ", 400, "unreadable_file", "has no text"),

@@ -110,12 +110,21 @@ async def test_a_store_full_of_kept_documents_refuses_another(tmp_path: Path) ->
     """The error tells sizes and what to do, nothing is lost, and what was refused leaves nothing behind."""
     async with store(tmp_path, 2.5) as retriever:
         kept = {await add(retriever, name, kept=True) for name in ("one", "two")}
-        with pytest.raises(StorageFull, match=r"MB.* of rag\.max_size.*delete some or raise rag\.max_size"):
+        with pytest.raises(StorageFull, match=r"kB.* of rag\.max_size.*delete some or raise rag\.max_size"):
             await add(retriever, "three", kept=True)
         await add(retriever, "two", kept=True)
 
         assert await stored(retriever) == kept
     assert tables(tmp_path, "chunks") == 2
+
+
+async def test_the_sizes_of_a_small_store_can_be_read(tmp_path: Path) -> None:
+    """What is far from a megabyte is told in a smaller unit, and none of it as nothing."""
+    async with open_component(
+        PROVIDER, embedder=HashingEmbedder(), path=str(tmp_path), max_size="2kB"
+    ) as retriever:
+        with pytest.raises(StorageFull, match=r"\([\d.,]+ [kM]B\).*have 0 bytes of rag\.max_size, 2\.0 kB"):
+            await add(retriever, "one", kept=True)
 
 
 async def test_what_came_along_is_not_kept_without_room(tmp_path: Path) -> None:
