@@ -30,6 +30,11 @@ class Lexical(msgspec.Struct, frozen=True, kw_only=True):
     rarity: Mapping[str, float]
     weight: float
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether the words weigh more than the meaning: what they found will do for a start."""
+        return self.weight > 1.0
+
 
 def search_words(tables: Mapping[int, ChunkTable], terms: Sequence[str]) -> Lexical:
     """Score the chunks of several documents by BM25 over all of them together.

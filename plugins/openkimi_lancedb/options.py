@@ -55,10 +55,10 @@ class LanceDBOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         msgspec.Meta(
             ge=0,
             le=600,
-            description="Seconds that adding a document of at most 512 passages waits for its vectors; "
-            "longer documents are found by their words meanwhile.",
+            description="Seconds that a question whose words tell little waits for the vectors of a document "
+            "of at most 512 passages; longer documents are found by their words meanwhile.",
         ),
-    ] = 1.0
+    ] = 10.0
 
     @property
     def most_bytes(self) -> int | None:

@@ -136,6 +136,8 @@ class LanceDBRetriever(Retriever):
         """Rank the chunks of documents that are open."""
         tables = {number: table for number, (_, table) in scope.items()}
         lexical = await asyncio.to_thread(search_words, tables, terms)
+        if vector is not None and not lexical.is_telling:
+            scope = await self._with_vectors(scope)
         meaning = {} if vector is None else await self._meaning(scope, vector, lexical)
         scored = merge(
             lexical,
@@ -204,6 +206,19 @@ class LanceDBRetriever(Retriever):
 
         found = await asyncio.gather(*(search(number, *each) for number, each in scope.items()))
         return dict(zip(scope, found, strict=True))
+
+    async def _with_vectors(
+        self, scope: Mapping[int, tuple[Entry, ChunkTable]]
+    ) -> Mapping[int, tuple[Entry, ChunkTable]]:
+        """Wait for vectors that are being made: what is asked in other words is found by them alone."""
+        await asyncio.gather(*(self._storing.wait_for_vectors(entry) for entry, _ in scope.values()))
+        current = {
+            number: await self._catalogue.find(entry.tenant, entry.id) for number, (entry, _) in scope.items()
+        }
+        return {
+            number: (now if (now := current[number]) and now.slot == entry.slot else entry, table)
+            for number, (entry, table) in scope.items()
+        }
 
     async def _without_vectors(
         self, entry: Entry, table: ChunkTable, vector: Vectors, best: Sequence[int]

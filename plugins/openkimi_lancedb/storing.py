@@ -35,6 +35,7 @@ from openkimi_lancedb.tables import Tables
 log = structlog.get_logger()
 
 _WAITED_FOR = 512
+_WAITED_AT_ONCE = 1.0
 _RELATIVES = 3
 _ORPHAN_AGE = 2 * 60 * 60
 """Seconds after which tables without a row are no work in progress, of another process either."""
@@ -163,6 +164,11 @@ class Storing:
             raise
         await _finish(self._spawn(self._publish(entry, sketch)))
         if new <= _WAITED_FOR and entry.embedder != self._embedder:
+            await _wait(self._filling.start(entry), min(self._vector_wait, _WAITED_AT_ONCE))
+
+    async def wait_for_vectors(self, entry: Entry) -> None:
+        """Wait for the vectors of a document that is not long, as long as that is allowed."""
+        if entry.embedder != self._embedder and entry.chunks <= _WAITED_FOR:
             await _wait(self._filling.start(entry), self._vector_wait)
 
     async def _describe(self, entry: Entry, document: Document) -> None:

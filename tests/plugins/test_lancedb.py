@@ -459,3 +459,27 @@ async def test_a_chinese_question_finds_the_passage(tmp_path: Path) -> None:
         found = [await ask(retriever, question, document_id) for question in questions]
 
     assert [hits[0].chunk.ordinal for hits in found] == [2, 3, 4]
+
+
+class SlowEmbedder(HashingEmbedder):
+    """Takes two seconds for passages, none for a question."""
+
+    async def embed(self, texts: Sequence[str], **options: Any) -> Any:
+        await asyncio.sleep(0 if options.get("input_type") == "query" else 2)
+        return await super().embed(texts, **options)
+
+
+async def test_a_question_waits_for_vectors_where_its_words_tell_nothing(tmp_path: Path) -> None:
+    """What quotes the text is answered at once; what is said in other words needs the meaning."""
+    async with store(tmp_path, SlowEmbedder()) as retriever:
+        document = await add(retriever, MANUAL)
+
+        quoted = await ask(retriever, "Who keeps the backups written to tape each week in a vault?", document)
+        early = await retriever.get(document)
+        await ask(retriever, "¿Dónde se guardan las copias?", document)
+        late = await retriever.get(document)
+
+    assert quoted[0].chunk.ordinal == 5
+    assert early is not None
+    assert late is not None
+    assert (early.state, late.state) == ("lexical", "ready")
