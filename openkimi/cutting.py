@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from openkimi.documents import Document
-from openkimi.following import asked_in
+from openkimi.following import asked_in, asks
 from openkimi.messages import Message
 from openkimi.turn import Ask, Cut, Place, Turn
 
@@ -188,7 +188,13 @@ async def _folded_before(turn: Turn, keep_from: int) -> Turn:
     places = [*turn.places, *_places(turn, document, old, lines)]
     folded = _with(turn, cuts, documents.values(), places)
     # What a question follows up on may be in the transcript now.
-    return msgspec.structs.replace(folded, question=turn.question, last=turn.last, searches=turn.searches)
+    return msgspec.structs.replace(
+        folded,
+        question=turn.question,
+        last=turn.last,
+        searches=turn.searches,
+        with_question=turn.with_question,
+    )
 
 
 def _places(turn: Turn, document: Document, old: Sequence[Cut], lines: Sequence[str]) -> Iterator[Place]:
@@ -214,8 +220,16 @@ def _speaker(cut: Cut) -> str:
 
 
 def _with(turn: Turn, cuts: Sequence[Cut], documents: Iterable[Document], places: Sequence[Place]) -> Turn:
-    kept = [cut.with_passages("") for cut in cuts]
-    asked = asked_in([message for message in kept if message is not None])
+    said = [_said(cut) for cut in cuts]
+    asked = asked_in([message for message in said if message is not None])
+    asking = next(
+        (
+            cut
+            for cut, message in zip(reversed(cuts), reversed(said), strict=True)
+            if _asks(message, asked.last)
+        ),
+        None,
+    )
     return msgspec.structs.replace(
         turn,
         cuts=tuple(cuts),
@@ -224,7 +238,22 @@ def _with(turn: Turn, cuts: Sequence[Cut], documents: Iterable[Document], places
         question=asked.question or turn.question,
         last=asked.last or turn.last,
         searches=asked.searches if asked.question else turn.searches,
+        with_question=asking.documents if asking else (),
     )
+
+
+def _said(cut: Cut) -> Message | None:
+    """Return what a message says beside its document.
+
+    Where its end asks and its beginning does not, that is the first line of the document and left out.
+    """
+    if cut.message.role == "user" and cut.tail and asks(cut.tail) and not asks(cut.head):
+        cut = msgspec.structs.replace(cut, head="")
+    return cut.with_passages("")
+
+
+def _asks(message: Message | None, question: str) -> bool:
+    return message is not None and message.role == "user" and message.text.strip() == question
 
 
 def _attach_stored(turn: Turn) -> Turn:

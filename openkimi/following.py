@@ -74,6 +74,17 @@ def follows_up(question: str) -> bool:
     )
 
 
+def asks(text: str) -> bool:
+    """Tell whether a text asks or orders anything: by its sign, its words, or its first word."""
+    text = text[-_QUESTION_CHARACTERS:].strip()
+    first = _WORD.search(text.lower())
+    return bool(
+        _ASKS.search(text)
+        or (first and first.start() == 0 and first[0] in _ASKING)
+        or intent_of(text) is not LOOKUP
+    )
+
+
 def _refers_back(question: str) -> bool:
     """Tell whether a pronoun stands for something that the question itself has not named before it."""
     if reference := _REFERENCE.search(question):
@@ -137,6 +148,10 @@ def _is_fragment(question: str) -> bool:
     return 0 < len(words) <= _FRAGMENT_WORDS and not any(word in _ASKING for word in words)
 
 
+_ASKS = re.compile(
+    r"[?？]|\b(?:you|your|answer|question|please|tell\s+me)\b|[请你您]|什么|谁|哪|怎|多少|几[个次年]|吗|为何|如何|回答|问题|列出|找出",
+    re.IGNORECASE,
+)
 _CJK = re.compile("[\u3400-\u9fff]")
 _WORD = re.compile(r"[\w+./'’-]*\w[\w+'’-]*")
 _NAME = re.compile(r"\b[A-Z]\w*|\b\w+[./_-]\w+|[\"'“`]")

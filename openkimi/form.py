@@ -32,14 +32,14 @@ _FORM = _words(
     "regenerate alphabetically"
 )
 _AROUND_FORM = _words(
-    "please can could would you it this that them the a an make give me us tell say put turn write keep show "
-    "format explain describe try do go on in into to as with using of be that's it's too so very much bit "
-    "little even way slightly somewhat far few some fewer than at most about up and but or now then next "
-    "long short ok okay thanks thank well great i want need like i'd only just your last previous answer "
-    "summary text version form style terms language plain simple english german french spanish chinese italian "
-    "japanese russian portuguese korean dutch polish arabic one two three four five six seven eight nine ten hundred "
-    "word words sentence sentences paragraph paragraphs line lines bullet point points list table prose "
-    "order alphabetical markdown json depth for"
+    "please can could would you it this that them the a an make give me us tell say put turn write keep "
+    "show format explain describe try do go on in into to as with using of be that's it's too so very "
+    "much bit little even way slightly somewhat far few some fewer than at most about up and but or now "
+    "then next long short ok okay thanks thank well great i want need like i'd only just your last "
+    "previous answer summary text version form style terms language plain simple english german french "
+    "spanish chinese italian japanese russian portuguese korean dutch polish arabic one two three four "
+    "five six seven eight nine ten hundred word words sentence sentences paragraph paragraphs line lines "
+    "bullet point points list table prose order alphabetical markdown json depth for"
 )
 _AS_FORM = re.compile(
     r"\b(?:in|into|to)\s+(?:plain\s+|simple\s+|simpler\s+)?(?:english|german|french|spanish|chinese|italian|japanese|"
