@@ -74,7 +74,7 @@ def follows_up(question: str) -> bool:
     )
 
 
-def asks(text: str) -> bool:
+def asks_anything(text: str) -> bool:
     """Tell whether a text asks or orders anything: by its sign, its words, or its first word."""
     text = text[-_QUESTION_CHARACTERS:].strip()
     first = _WORD.search(text.lower())

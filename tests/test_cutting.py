@@ -111,6 +111,29 @@ async def test_a_turn_knows_which_documents_came_with_the_question() -> None:
         assert "trains" in next(document.text for document in turn.documents if document.id == own)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{BOOK}\n\nSummarise this text.",
+        f"{BOOK}\n\n总结一下",
+        f"{BOOK} Which port is named last?",
+    ],
+)
+async def test_what_was_asked_before_is_no_part_of_the_document(text: str) -> None:
+    """A text with a question is the same document in the next turn, and the question is still known."""
+    first = ask(Message(role="user", content=text))
+    then = ask(
+        *first.request.messages,
+        Message(role="assistant", content="Turku."),
+        Message(role="user", content="Shorter."),
+    )
+
+    one, two = [await cut_long_messages(asked, (), larger_than(1500)) for asked in (first, then)]
+
+    assert one.documents == two.documents
+    assert one.last == two.last
+
+
 async def test_only_as_much_is_cut_as_is_needed() -> None:
     """The longest message goes first, and shorter ones stay whole when that is enough."""
     short = BOOK[:1500]
