@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from openkimi.documents import Document
-from openkimi.following import asked_in
+from openkimi.following import asked_in, asks_anything
 from openkimi.messages import Message
 from openkimi.turn import Ask, Cut, Place, Turn
 
@@ -102,7 +102,7 @@ async def _cut(turn: Turn, numbers: Sequence[int]) -> Turn:
     documents = {document.id: document for document in turn.documents}
     for at in numbers:
         message = cuts[at].message
-        start, end = _body(message.text, asks=at == asking)
+        start, end = _body(message.text, asks=at == asking, said=message.role == "user")
         document = await asyncio.to_thread(Document.of, message.text[start:end])
         cuts[at] = _around(message, document, start, end)
         documents.setdefault(document.id, document)
@@ -124,13 +124,16 @@ def _asking(cuts: Sequence[Cut]) -> int:
     return users[-1] if users else len(cuts) - 1
 
 
-def _body(text: str, *, asks: bool) -> tuple[int, int]:
-    """Find where a document begins and ends between what introduces it and what follows it."""
+def _body(text: str, *, asks: bool, said: bool) -> tuple[int, int]:
+    """Find where a document begins and ends between what introduces it and what follows it.
+
+    What a user ``said`` is cut in one way while it is the question that ``asks`` and after that.
+    """
     head_limit, tail_limit = min(_HEAD, len(text) // 4), min(_TAIL, len(text) // 3)
     start, end = _head_end(text, head_limit), _tail_start(text, tail_limit)
-    if asks and end == len(text):
+    if (asks or said) and end == len(text):
         end = _last_sentences(text, tail_limit)
-    elif not asks and not _INSTRUCTION.search(text[end:]):
+    if not asks and not (_INSTRUCTION.search(text[end:]) or (said and asks_anything(text[end:]))):
         end = len(text)
     return start, end
 
@@ -188,7 +191,13 @@ async def _folded_before(turn: Turn, keep_from: int) -> Turn:
     places = [*turn.places, *_places(turn, document, old, lines)]
     folded = _with(turn, cuts, documents.values(), places)
     # What a question follows up on may be in the transcript now.
-    return msgspec.structs.replace(folded, question=turn.question, last=turn.last, searches=turn.searches)
+    return msgspec.structs.replace(
+        folded,
+        question=turn.question,
+        last=turn.last,
+        searches=turn.searches,
+        with_question=turn.with_question,
+    )
 
 
 def _places(turn: Turn, document: Document, old: Sequence[Cut], lines: Sequence[str]) -> Iterator[Place]:
@@ -214,8 +223,16 @@ def _speaker(cut: Cut) -> str:
 
 
 def _with(turn: Turn, cuts: Sequence[Cut], documents: Iterable[Document], places: Sequence[Place]) -> Turn:
-    kept = [cut.with_passages("") for cut in cuts]
-    asked = asked_in([message for message in kept if message is not None])
+    said = [_said(cut) for cut in cuts]
+    asked = asked_in([message for message in said if message is not None])
+    asking = next(
+        (
+            cut
+            for cut, message in zip(reversed(cuts), reversed(said), strict=True)
+            if _asks(message, asked.last)
+        ),
+        None,
+    )
     return msgspec.structs.replace(
         turn,
         cuts=tuple(cuts),
@@ -224,7 +241,22 @@ def _with(turn: Turn, cuts: Sequence[Cut], documents: Iterable[Document], places
         question=asked.question or turn.question,
         last=asked.last or turn.last,
         searches=asked.searches if asked.question else turn.searches,
+        with_question=asking.documents if asking else (),
     )
+
+
+def _said(cut: Cut) -> Message | None:
+    """Return what a message says beside its document.
+
+    Where its end asks and its beginning does not, that is the first line of the document and left out.
+    """
+    if cut.message.role == "user" and cut.tail and asks_anything(cut.tail) and not asks_anything(cut.head):
+        cut = msgspec.structs.replace(cut, head="")
+    return cut.with_passages("")
+
+
+def _asks(message: Message | None, question: str) -> bool:
+    return message is not None and message.role == "user" and message.text.strip() == question
 
 
 def _attach_stored(turn: Turn) -> Turn:

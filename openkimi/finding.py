@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import zip_longest
 
@@ -63,7 +63,9 @@ class Finder:
         intent, asked_for = self._intent(turn, ask), self.asked_for(turn, ask)
         covered = asked_for or (turn.scope if ask.mode == "whole" or _has_nothing_else(turn) else ())
         if intent.kind == "summary" and covered:
-            return Found(hits=tuple(await self._cover(turn, covered, limits)), mode="summary")
+            groups = _own_first(turn, covered, several=intent.several)
+            hits = [hit for group in groups for hit in await self._cover(turn, group, limits)]
+            return Found(hits=tuple(hits), mode="summary")
         found = fuse([await self._search(turn, text, limits) for text in dict.fromkeys(turn.searches)])
         mode: UsedMode = "passages"
         if intent.kind == "comparison":
@@ -85,7 +87,9 @@ class Finder:
         if ask.mode == "passages":
             return Intent()
         intent = intent_of(turn.last)
-        return Intent(kind="summary") if ask.mode == "whole" and intent.kind == "lookup" else intent
+        if ask.mode == "whole" and intent.kind == "lookup":
+            return Intent(kind="summary", several=True)
+        return intent
 
     async def _search(self, turn: Turn, text: str, limits: Budget) -> Sequence[Hit]:
         return await self._memory.search(
@@ -208,6 +212,13 @@ def _unique(hits: Iterable[Hit]) -> list[Hit]:
     for hit in hits:
         places.setdefault(hit.place, hit)
     return list(places.values())
+
+
+def _own_first(turn: Turn, covered: Sequence[str], *, several: bool) -> Iterator[tuple[str, ...]]:
+    """Put the document that came with the question before all others, where it does not ask for several."""
+    own = () if several else tuple(id_ for id_ in covered if id_ in turn.with_question)
+    yield own
+    yield tuple(id_ for id_ in covered if id_ not in own)
 
 
 def _has_nothing_else(turn: Turn) -> bool:

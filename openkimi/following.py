@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from openkimi.form import asks_for_another_form
+from openkimi.intent import LOOKUP, intent_of
 from openkimi.messages import Message
 
 _QUESTION_CHARACTERS = 500
@@ -23,7 +25,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked ``last``, as a ``question`` with what it follows up on, and the ``searches`` for it.
 
     A question that stands by itself is its own and only search. One that follows up is searched with the
-    questions before it, and with the answer before it; each search is worth the same.
+    questions before it, and with the answer before it; each search is worth the same. Who only wants an
+    answer in another form asks last what that answered.
     """
 
     question: str
@@ -41,12 +44,13 @@ def asked_in(messages: Sequence[Message]) -> Asked:
     question = asked[-1]
     if len(asked) == 1 or not follows_up(question):
         return Asked(question=question, last=question, searches=(question,))
-    earlier = _earlier(asked[:-1])
+    last = _last(asked)
+    earlier = _earlier(asked[:-1], again=last != question)
     joined = "\n".join((*earlier, question))
     answer = _answer(messages[turns[-2] : turns[-1]])
-    if not answer:
-        return Asked(question=joined, last=question, searches=(joined,))
-    return Asked(question=joined, last=question, searches=(joined, f"{answer}\n{question}"))
+    if not answer or (not earlier and _is_of_the_text(question)):
+        return Asked(question=joined, last=last, searches=(joined,))
+    return Asked(question=joined, last=last, searches=(joined, f"{answer}\n{question}"))
 
 
 def follows_up(question: str) -> bool:
@@ -56,15 +60,28 @@ def follows_up(question: str) -> bool:
         reference = _REFERENCE_ZH.search(question)
         return bool(
             _OPENING_ZH.match(question)
+            or _changes_form(question)
             or (reference and reference.start() < _REFERENCE_WITHIN)
             or (question.rstrip("?？。").endswith("呢") and len(question) <= _FRAGMENT_SIGNS)
             or not _has_content(question)
         )
     return bool(
         _OPENING.match(question)
+        or _changes_form(question)
         or _refers_back(question)
         or _is_fragment(question)
         or not _has_content(question)
+    )
+
+
+def asks_anything(text: str) -> bool:
+    """Tell whether a text asks or orders anything: by its sign, its words, or its first word."""
+    text = text[-_QUESTION_CHARACTERS:].strip()
+    first = _WORD.search(text.lower())
+    return bool(
+        _ASKS.search(text)
+        or (first and first.start() == 0 and first[0] in _ASKING)
+        or intent_of(text) is not LOOKUP
     )
 
 
@@ -78,14 +95,38 @@ def _refers_back(question: str) -> bool:
     return False
 
 
-def _earlier(asked: Sequence[str]) -> list[str]:
-    """Return the questions that a follow-up goes back to, down to one that stands by itself."""
+def _changes_form(question: str) -> bool:
+    """Tell whether all that a follow-up changes is the form of the answer."""
+    return asks_for_another_form(question) and intent_of(question) is LOOKUP
+
+
+def _last(asked: Sequence[str]) -> str:
+    """Return the last question that asks for more than another form of the answer to one before it."""
+    return next((question for question in reversed(asked) if not _changes_form(question)), asked[-1])
+
+
+def _earlier(asked: Sequence[str], *, again: bool) -> list[str]:
+    """Return the questions that a follow-up goes back to, down to one that stands by itself.
+
+    A request for the whole is among them only where it is asked ``again``: it names nothing to search for,
+    and neither does a request for another form.
+    """
     found: list[str] = []
     for question in reversed(asked[-_MOST_EARLIER:]):
-        found.insert(0, question[-_EARLIER_CHARACTERS:])
+        end = question[-_EARLIER_CHARACTERS:]
+        if not again and intent_of(end).kind == "summary":
+            break
+        if again or not _changes_form(question):
+            found.insert(0, end)
         if not follows_up(question):
             break
     return found
+
+
+def _is_of_the_text(question: str) -> bool:
+    """Tell whether a question after a summary names its topic, and leans on nothing but the text."""
+    found = _REFERENCE_ZH.search(question) if _CJK.search(question) else _REFERENCE.search(question)
+    return bool(found and _THE_TEXT.fullmatch(found[0])) and _has_content(question)
 
 
 def _answer(messages: Sequence[Message]) -> str:
@@ -107,6 +148,10 @@ def _is_fragment(question: str) -> bool:
     return 0 < len(words) <= _FRAGMENT_WORDS and not any(word in _ASKING for word in words)
 
 
+_ASKS = re.compile(
+    r"[?？]|\b(?:you|your|answer|question|please|tell\s+me)\b|[请你您]|什么|谁|哪|怎|多少|几[个次年]|吗|为何|如何|回答|问题|列出|找出",
+    re.IGNORECASE,
+)
 _CJK = re.compile("[\u3400-\u9fff]")
 _WORD = re.compile(r"[\w+./'’-]*\w[\w+'’-]*")
 _NAME = re.compile(r"\b[A-Z]\w*|\b\w+[./_-]\w+|[\"'“`]")
@@ -127,6 +172,7 @@ _REFERENCE = re.compile(
     r"|\b(?:which|that|other|another|the)\s+ones?\b|\bboth\s*[?.!]*$|\bthere\s*[?.!]*$",
     re.IGNORECASE,
 )
+_THE_TEXT = re.compile("it|they|this|these|它|该|这", re.IGNORECASE)
 _POSSESSIVE = re.compile(r"\b(?:its|their|his|her)\b", re.IGNORECASE)
 
 

@@ -10,7 +10,7 @@ _LONGEST_TITLE = 6
 
 def asks_for_summary(sentence: str) -> bool:
     """Tell whether a sentence asks for the gist, and of nothing less than the whole text."""
-    if _ABOUT.fullmatch(sentence):
+    if _ABOUT.fullmatch(sentence) or _EACH_ABOUT.fullmatch(sentence):
         return True
     gist = _GIST.match(sentence)
     return gist is not None and _is_whole(sentence[gist.end() :])
@@ -34,9 +34,17 @@ def _words(text: str) -> frozenset[str]:
 _TEXTS = _words(
     "text document book article paper report speech address message story novel manual handbook guide essay "
     "file contract thesis content contents material transcript conversation play poem memo letter agreement "
-    "lecture documentation whitepaper brochure policy tale bill act"
+    "lecture documentation whitepaper brochure policy tale bill act pdf doc"
 )
+_MANY = (
+    r"(?:texts|documents|docs|pdfs|books|articles|papers|reports|speeches|stories|novels|manuals|handbooks|"
+    r"guides|essays|contracts|agreements|transcripts|attachments|theses|whitepapers|lectures)"
+)
+"""Several texts. Files, letters and policies are more often what a text is about."""
 _WHOLE = _TEXTS | _words(
+    "texts documents docs pdfs books articles papers reports speeches stories novels manuals handbooks "
+    "guides essays contracts agreements transcripts attachments theses whitepapers lectures files attachment "
+    "email e-mail post webpage website both each those uploaded pasted sent i my separately "
     "the this that these it its of in into to for me us all whole entire full complete above below following "
     "attached given provided here please briefly brief short quickly now a an and with at most about around "
     "approximately no more than within using as by one two three four five six seven eight nine ten hundred "
@@ -92,6 +100,49 @@ _ABOUT = re.compile(
     r")(?:\s*,?\s*(?:in\s+(?:a\s+nutshell|short|brief|general|a\s+few\s+words|one\s+sentence)|please|overall|on\s+the\s+whole))*",
     re.IGNORECASE,
 )
+
+_THE_MANY = (
+    rf"(?:(?:(?:all|both|each)\s+(?:of\s+)?)?(?:the|these|those|my)\s+"
+    r"(?:(?:two|three|four|five|attached|above|uploaded|pasted|given|whole)\s+)*"
+    rf"(?:{_MANY}|(?<=attached\s)files|(?<=uploaded\s)files)|both\s+{_MANY})"
+    r"(?:\s+(?:above|here|i\s+(?:sent|uploaded|attached)))?"
+)
+_EITHER_TEXT = (
+    r"(?:(?:the|this|that)\s+(?:first|second|third|last|other|previous|former|latter)|this)"
+    rf"\s+{_TEXT}"
+)
+_ADDED = (
+    r"(?:\s*,?\s*(?:in\s+(?:a\s+nutshell|short|brief|detail|general|a\s+table|a\s+few\s+words|content)|please|"
+    r"overall|briefly|(?:with|to|from)\s+(?:each\s+other|one\s+another)|for\s+me))*"
+)
+_EACH = rf"(?:(?:each|every)\s+(?:{_TEXT}|of\s+(?:the|these|those)\s+(?:\w+\s+)?{_MANY})|the\s+attachment)"
+_EACH_ABOUT = re.compile(
+    rf"{_PLEASE}(?:(?:tell\s+me|explain|describe|say)\s+)?(?:"
+    rf"what(?:['’]s|\s+(?:is|are))\s+(?:{_EACH}|{_THE_MANY}|these)\s+(?:all\s+|mainly\s+|mostly\s+)?about|"
+    rf"what\s+(?:{_EACH}|{_THE_MANY})\s+(?:is|are)\s+(?:all\s+)?about|"
+    rf"what\s+(?:(?:topics|subjects|themes|issues)\s+)?(?:does|do)\s+(?:{_EACH}|{_THE_MANY})\s+"
+    rf"(?:deal\s+with|cover|discuss|talk\s+about|treat|contain|say)){_ADDED}",
+    re.IGNORECASE,
+)
+SEVERAL = re.compile(
+    rf"\b(?:{_MANY}|both|files|pdfs|each|every|other|(?:first|second|third|previous|former|latter)\s+{_TEXT})\b",
+    re.IGNORECASE,
+)
+_UNLIKE = r"(?:differences?|similarit(?:y|ies)|distinctions?|contrasts?|relation(?:ship)?|connections?)"
+COMPARED = re.compile(
+    rf"{_PLEASE}(?:(?:tell\s+me|explain|describe|show\s+me)\s+)?(?:"
+    rf"(?:compare|contrast|compare\s+and\s+contrast)\s+(?:{_THE_MANY}|"
+    rf"{_EITHER_TEXT}\s+(?:and|with|to|against)\s+(?:{_EITHER_TEXT}|the\s+(?:first|second|other|previous)(?:\s+one)?))|"
+    rf"what\s+do\s+{_THE_MANY}\s+have\s+in\s+common|what\s+{_THE_MANY}\s+have\s+in\s+common|"
+    rf"(?:what(?:['’]s|\s+(?:is|are))\s+)?the\s+(?:main\s+|key\s+|biggest\s+)?{_UNLIKE}(?:\s+and\s+{_UNLIKE})?\s+between\s+"
+    rf"{_THE_MANY}|"
+    rf"(?:how|in\s+what\s+ways?)\s+(?:do\s+{_THE_MANY}\s+(?:differ|compare|relate)|"
+    rf"are\s+{_THE_MANY}\s+(?:different|similar|alike|related))|"
+    rf"how\s+{_THE_MANY}\s+(?:differ|compare)|what\s+(?:distinguishes|sets)\s+{_THE_MANY}(?:\s+apart)?"
+    rf"){_ADDED}",
+    re.IGNORECASE,
+)
+"""Asks to compare the texts themselves, which takes all of each rather than what fits two names."""
 
 _ALL = r"(?:all|every|each|any\s+and\s+all)"
 _NAMED = (

@@ -83,9 +83,10 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """A request whose documents have been told from its instructions and its question.
 
     ``question`` is the ``last`` one with what it follows up on, ``searches`` are the texts that find its
-    passages. ``documents`` came with the request and have to be remembered, ``places`` says where they stood;
-    ``stored`` are ids already known. ``hits`` are the passages found, best first; ``irrelevant`` were found
-    too, in documents that nobody asked for.
+    passages, ``with_question`` the documents that stood in the message which asked it. ``documents`` came
+    with the request and have to be remembered, ``places`` says where they stood; ``stored`` are ids already
+    known. ``hits`` are the passages found, best first; ``irrelevant`` were found too, in documents that
+    nobody asked for.
     """
 
     request: GenerateRequest
@@ -93,6 +94,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     last: str = ""
     searches: tuple[str, ...] = ()
+    with_question: tuple[str, ...] = ()
     tenant: str = ANONYMOUS
     documents: tuple[Document, ...] = ()
     places: tuple[Place, ...] = ()

@@ -69,6 +69,71 @@ async def test_a_question_around_a_pasted_text_stays(text: str) -> None:
     assert len(turn.documents) == 1
 
 
+@pytest.mark.parametrize(
+    ("head", "tail", "question"),
+    [
+        ("[Released January 21, 1946]", "Which dam is built?", "Which dam is built?"),
+        ("On Ships", "Summarise this text.", "Summarise this text."),
+        ("关于船", "总结一下", "总结一下"),
+        (
+            "Answer the question below.",
+            "Which dam is built?",
+            "Answer the question below.\n\nWhich dam is built?",
+        ),
+        ("Which dam is built?", "The end of the ships.", "Which dam is built?\n\nThe end of the ships."),
+    ],
+)
+async def test_the_first_line_of_a_text_is_no_part_of_the_question(
+    head: str, tail: str, question: str
+) -> None:
+    """Where the end of a message asks and its beginning does not, the end alone is searched for."""
+    asked = ask(Message(role="user", content=f"{head}\n\n{BOOK}\n\n{tail}"))
+
+    turn = await cut_long_messages(asked, (), larger_than(1500))
+
+    assert turn.question == turn.last == question
+    assert head in turn.skeleton().messages[0].text
+
+
+async def test_a_turn_knows_which_documents_came_with_the_question() -> None:
+    """Of two texts the second is the one asked about, still so where its summary is to be shorter."""
+    second = BOOK.replace("ships", "trains")
+    said = (
+        Message(role="user", content=f"{BOOK}\n\nSummarise this."),
+        Message(role="assistant", content="Ships."),
+        Message(role="user", content=f"{second}\n\nSummarise this text."),
+    )
+    later = (Message(role="assistant", content="Trains."), Message(role="user", content="Shorter, please."))
+
+    for messages in (said, (*said, *later)):
+        turn = await cut_long_messages(ask(*messages), (), larger_than(1500))
+        [own] = turn.with_question
+        assert "trains" in next(document.text for document in turn.documents if document.id == own)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{BOOK}\n\nSummarise this text.",
+        f"{BOOK}\n\n总结一下",
+        f"{BOOK} Which port is named last?",
+    ],
+)
+async def test_what_was_asked_before_is_no_part_of_the_document(text: str) -> None:
+    """A text with a question is the same document in the next turn, and the question is still known."""
+    first = ask(Message(role="user", content=text))
+    then = ask(
+        *first.request.messages,
+        Message(role="assistant", content="Turku."),
+        Message(role="user", content="Shorter."),
+    )
+
+    one, two = [await cut_long_messages(asked, (), larger_than(1500)) for asked in (first, then)]
+
+    assert one.documents == two.documents
+    assert one.last == two.last
+
+
 async def test_only_as_much_is_cut_as_is_needed() -> None:
     """The longest message goes first, and shorter ones stay whole when that is enough."""
     short = BOOK[:1500]

@@ -29,6 +29,9 @@ def conversation(*texts: str) -> list[Message]:
         "Since which release is that the default?",
         "Tell me more.",
         "Which ones?",
+        "Shorter.",
+        "In German, please.",
+        "短一点",
         "那第二个呢？",
         "为什么？",
         "他是哪年去世的？",
@@ -86,6 +89,69 @@ def test_a_chain_of_follow_ups_goes_back_to_the_question_that_stands() -> None:
     )
 
     assert asked_in(messages).question == "Which mail server was chosen?\nWhy?\nAnd what else?"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "More details, please.",
+        "Make it longer.",
+        "Shorter.",
+        "That's too long.",
+        "In German please",
+        "As a table, please.",
+        "In 100 words.",
+        "Tell me more.",
+        "Go on.",
+        "再详细一点",
+        "短一点",
+        "用三句话",
+        "翻译成英文",
+        "继续",
+    ],
+)
+def test_another_form_of_an_answer_answers_the_same_question(form: str) -> None:
+    """Who wants a summary shorter, or in German, still wants a summary."""
+    asked = asked_in(conversation("Summarise this document.", "It is about ships.", form))
+    twice = asked_in(conversation("Summarise this document.", "Ships.", "Longer!", "Big ships.", form))
+
+    assert asked.last == twice.last == "Summarise this document."
+    assert asked.question == f"Summarise this document.\n{form}"
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Why?",
+        "How long is it?",
+        "Is it short?",
+        "Which words?",
+        "Is it in English?",
+        "German?",
+        "Tell me more about housing.",
+        "And the second one?",
+        "多长？",
+        "多少字？",
+        "详细说说住房",
+        "中文版在哪里？",
+        "Give me a short summary.",
+        "List all ships.",
+    ],
+)
+def test_what_names_a_thing_asks_for_more_than_another_form(question: str) -> None:
+    """What has an answer of its own is a question of its own, however short."""
+    assert asked_in(conversation("List all laws.", "There are two.", question)).last == question
+
+
+def test_a_request_for_the_whole_is_no_context_to_search_with() -> None:
+    """What follows a summary is searched without the words that asked for it."""
+    text = asked_in(conversation("Summarise this text.", "Ships.", "What does it say about housing?"))
+    person = asked_in(
+        conversation("Summarise this text.", "By Nansen.", "Shorter.", "Nansen.", "Is he alive?")
+    )
+
+    assert text.searches == ("What does it say about housing?",)
+    assert person.searches == ("Is he alive?", "Nansen.\nIs he alive?")
 
 
 def test_long_answers_before_do_not_drown_the_question() -> None:

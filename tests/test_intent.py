@@ -17,7 +17,7 @@ WHOLE = {"summary", "enumeration", "comparison"}
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_what_is_recognised_is_right_and_most_is_recognised(lang: str) -> None:
-    """Of 300 labelled questions hardly one is taken for another kind, and nine in ten are recognised."""
+    """Of 500 labelled questions hardly one is taken for another kind, and nine in ten are recognised."""
     examples = [example for example in EXAMPLES if example["lang"] == lang]
     pairs = [(example["kind"], intent_of(example["question"]).kind) for example in examples]
     right = sum(kind == found for kind, found in pairs if kind in WHOLE)
@@ -66,6 +66,26 @@ def test_a_question_for_a_thing_stays_one_beside_other_sentences() -> None:
     assert intent_of("Be brief. Summarise the text.").kind == "summary"
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Summarise both documents.",
+        "Compare the two documents.",
+        "What is each document about?",
+        "请分别总结",
+        "这两篇文章有什么区别？",
+    ],
+)
+def test_texts_are_compared_as_a_whole(question: str) -> None:
+    """A comparison of the texts themselves has no sides to search for: it takes all of each."""
+    assert intent_of(question) == Intent(kind="summary", several=True)
+
+
+def test_one_text_is_not_several() -> None:
+    """Who asks for a summary of this text asks for no other."""
+    assert intent_of("Summarise this document.") == intent_of("总结一下。") == Intent(kind="summary")
+
+
 def test_hostile_questions_cost_no_time() -> None:
     """No question keeps a regular expression busy."""
     hostile = [
@@ -75,6 +95,10 @@ def test_hostile_questions_cost_no_time() -> None:
         "总结" * 400,
         "a and " * 99,
         "的" * 999,
+        "compare the " * 99,
+        "now, then " * 99,
+        "这两篇文章的" * 99,
+        "请比较" * 99,
     ]
     started = time.monotonic()
 

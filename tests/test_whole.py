@@ -59,6 +59,28 @@ async def test_a_summary_covers_the_text(held: Any, speech: str) -> None:
     assert 700 < receipt.context_tokens <= 1000
 
 
+@pytest.mark.parametrize(
+    ("request_", "several"), [("Summarise this text.", False), ("Summarise both texts.", True)]
+)
+async def test_a_summary_covers_the_text_that_came_with_it(
+    held: Any, speech: str, request_: str, several: bool
+) -> None:
+    """Of two texts in a conversation the one it stands beside, unless both are asked for."""
+    ships = "\n\n".join(f"Ship {number} sails to harbour {number % 17}." for number in range(2000))
+    messages = (
+        Message(role="user", content=f"{speech}\n\nWhat is this about?"),
+        Message(role="assistant", content="The state of the union."),
+        Message(role="user", content=f"On ships\n\n{ships}\n\n{request_}"),
+    )
+
+    async with engine_of(held(context_length=4096), max_context_tokens=1000) as engine:
+        ask = Ask(request=GenerateRequest(messages=messages))
+        receipt, *_ = (await outcome(engine, ask)).receipts
+
+    assert receipt.mode == "summary"
+    assert len({passage.document for passage in receipt.passages}) == (2 if several else 1)
+
+
 async def test_an_enumeration_gathers_all_mentions(held: Any, speech: str) -> None:
     """Every place that has the word is in the prompt, while there is room."""
     plugin = held(context_length=8192)
