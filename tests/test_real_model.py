@@ -49,9 +49,21 @@ def about(text: str, question: str = QUESTION, **options: Any) -> dict[str, Any]
     return {"model": "local", "messages": messages, "temperature": 0, "max_tokens": 60, **options}
 
 
+async def vectors_complete(url: str) -> None:
+    """Wait until the same question finds the same passages each time."""
+    async with aiohttp.ClientSession(url) as http, asyncio.timeout(120):
+        while True:
+            async with http.get("/v1/documents") as response:
+                if all(document["state"] == "ready" for document in (await response.json())["data"]):
+                    return
+            await asyncio.sleep(0.2)
+
+
 async def test_a_speech_longer_than_the_window_is_answered_from(speech: str, tmp_path: Path) -> None:
     """The right passage is found, read and answered from; streamed and not it is the same answer."""
-    async with gateway(tmp_path) as (_, sdk, _):
+    async with gateway(tmp_path) as (_, sdk, url):
+        await sdk.chat.completions.create(**about(speech))
+        await vectors_complete(url)
         whole = await sdk.chat.completions.create(**about(speech))
         stream = await sdk.chat.completions.create(**about(speech, stream=True))
         chunks = [chunk async for chunk in stream]
