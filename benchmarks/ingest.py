@@ -18,7 +18,6 @@ import json
 import os
 import re
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from listening import listening
 
 SPEECH = Path(__file__).parents[1] / "tests/data/truman-1946.txt"
 CHARACTERS_PER_TOKEN = 4.2
@@ -164,30 +164,12 @@ async def main() -> None:
         config, place = Path(folder, "config.json"), Path(folder, "lancedb")
         rag = {"path": str(place), **options.config.get("rag", {})}
         config.write_text(json.dumps({"llm": {"type": "dummy"}, **options.config, "rag": rag}))
-        command = [
-            "-m",
-            "openkimi.api.server",
-            "--config",
-            str(config),
-            "--port",
-            "0",
-            "--log-level",
-            "error",
-        ]
-        server = await asyncio.create_subprocess_exec(
-            sys.executable, *command, stdout=asyncio.subprocess.PIPE
-        )
-        try:
-            assert server.stdout is not None
-            address = re.search(rb"http://\S+", await server.stdout.readuntil(b"Ctrl-C"))
-            assert address is not None
-            patience = aiohttp.ClientTimeout(3600)
-            async with aiohttp.ClientSession(address[0].decode(), timeout=patience) as http:
-                await measure(Caller(http), server.pid, text, place)
-        finally:
-            if server.returncode is None:
-                server.terminate()
-            await server.wait()
+        patience = aiohttp.ClientTimeout(3600)
+        async with (
+            listening(config) as (url, pid),
+            aiohttp.ClientSession(url, timeout=patience) as http,
+        ):
+            await measure(Caller(http), pid, text, place)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ import argparse
 import asyncio
 import io
 import json
-import re
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import aiohttp
+from listening import listening
 
 SPEECH = Path(__file__).parents[1] / "tests/data/truman-1946.txt"
 
@@ -81,29 +80,8 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "config.json")
         config.write_text(json.dumps({"llm": {"type": "dummy"}, "rag": {"path": f"{folder}/lancedb"}}))
-        command = (
-            "-m",
-            "openkimi.api.server",
-            "--config",
-            str(config),
-            "--port",
-            "0",
-            "--log-level",
-            "error",
-        )
-        server = await asyncio.create_subprocess_exec(
-            sys.executable, *command, stdout=asyncio.subprocess.PIPE
-        )
-        try:
-            assert server.stdout is not None
-            said = await server.stdout.readuntil(b"Ctrl-C")
-            address = re.search(rb"http://\S+", said)
-            assert address is not None
-            await measure(address[0].decode(), text)
-        finally:
-            if server.returncode is None:
-                server.terminate()
-            await server.wait()
+        async with listening(config) as (url, _):
+            await measure(url, text)
 
 
 if __name__ == "__main__":

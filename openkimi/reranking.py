@@ -66,15 +66,14 @@ class Reranker:
             return {}
         missing = {hit.chunk.key: hit.chunk.text for hit in hits if hit.chunk.key not in self._known}
         await self._embed(missing, end)
-        found = {
-            at: self._known[hit.chunk.key] for at, hit in enumerate(hits) if hit.chunk.key in self._known
-        }
-        for hit in hits:
-            if hit.chunk.key in self._known:
-                self._known.move_to_end(hit.chunk.key)
+        found = dict[int, float]()
+        for at, key in enumerate(hit.chunk.key for hit in hits):
+            if key in self._known:
+                self._known.move_to_end(key)
+                found[at] = float(self._known[key].astype(np.float32) @ vector)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        return {at: float(each.astype(np.float32) @ vector) for at, each in found.items()}
+        return found
 
     async def _embed(self, texts: dict[str, str], end: float) -> None:
         """Embed one text, and then as many at once as the time that it took promises to be possible."""

@@ -6,50 +6,14 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from paragraphs import Paragraphs
 
-from openkimi import Chunk, Document, Processor, StorageError
+from openkimi import Document, StorageError
 from openkimi.memory import Memory
 from openkimi.testing import InMemoryRetriever
 
 TEXT = "The harbour lies in the north.\n\nThe market lies in the south."
 DOCUMENT = Document.of(TEXT, name="places.txt", kept=True)
-
-
-class Paragraphs(Processor):
-    """Cuts at blank lines, and waits while ``gate`` is closed."""
-
-    def __init__(self, version: str = "1") -> None:
-        self._version = version
-        self.calls = 0
-        self.cancelled = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    @property
-    def version(self) -> str:
-        return self._version
-
-    async def process(self, document: Document) -> Sequence[Chunk]:
-        self.calls += 1
-        try:
-            await self.gate.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        chunks, start = [], 0
-        for ordinal, text in enumerate(document.text.split("\n\n")):
-            start = document.text.index(text, start)
-            chunks.append(
-                Chunk(
-                    key=Chunk.key_of(text, (), self._version),
-                    text=text,
-                    start=start,
-                    end=start + len(text),
-                    ordinal=ordinal,
-                    density=len(text) / 100,
-                )
-            )
-        return chunks
 
 
 async def stored(processor: Paragraphs, *tenants: str) -> InMemoryRetriever:

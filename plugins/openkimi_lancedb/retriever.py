@@ -211,14 +211,17 @@ class LanceDBRetriever(Retriever):
         self, scope: Mapping[int, tuple[Entry, ChunkTable]]
     ) -> Mapping[int, tuple[Entry, ChunkTable]]:
         """Wait for vectors that are being made: what is asked in other words is found by them alone."""
-        await asyncio.gather(*(self._storing.wait_for_vectors(entry) for entry, _ in scope.values()))
-        current = {
-            number: await self._catalogue.find(entry.tenant, entry.id) for number, (entry, _) in scope.items()
-        }
-        return {
-            number: (now if (now := current[number]) and now.slot == entry.slot else entry, table)
-            for number, (entry, table) in scope.items()
-        }
+
+        async def waited(entry: Entry, table: ChunkTable) -> tuple[Entry, ChunkTable]:
+            if entry.embedder == self._embedding.fingerprint:
+                return entry, table
+            await self._storing.wait_for_vectors(entry)
+            current = await self._catalogue.find(entry.tenant, entry.id)
+            return (current if current and current.slot == entry.slot else entry), table
+
+        return dict(
+            zip(scope, await asyncio.gather(*(waited(*each) for each in scope.values())), strict=True)
+        )
 
     async def _without_vectors(
         self, entry: Entry, table: ChunkTable, vector: Vectors, best: Sequence[int]
