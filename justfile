@@ -51,7 +51,7 @@ bench name *args: setup models
 # Fetch the default model, unless it is there
 [no-exit-message]
 models: setup
-    @{{python}} -m openkimi_llama_cpp.models pull {{model}}
+    @{{python}} -m openkimi_gguf.models pull {{model}}
 
 # Write config/config.schema.json anew
 schema: setup

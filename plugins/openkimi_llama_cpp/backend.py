@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from openkimi import Backend, BackendUnavailable, ContextOverflow, Delta, Feature, GenerateRequest
-from openkimi_llama_cpp.fetching import fetch
+from openkimi_gguf.fetching import fetch
+from openkimi_gguf.pieces import Infill
+from openkimi_gguf.template import ChatTemplate
 from openkimi_llama_cpp.generation import Prompt, generate
 from openkimi_llama_cpp.grammar import grammar_for
 from openkimi_llama_cpp.model import Model
 from openkimi_llama_cpp.options import LlamaCppOptions
-from openkimi_llama_cpp.template import ChatTemplate
-from openkimi_llama_cpp.vocabulary import Infill
 
 T = TypeVar("T")
 TEXTS_AT_ONCE = 256

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from openkimi import Delta, FinishReason, GenerateRequest, StopFilter, Usage
-from openkimi_llama_cpp.model import Interrupted, Model
+from openkimi_llama_cpp.context import Interrupted
+from openkimi_llama_cpp.model import Model
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.sampling import Sampler
+from openkimi_llama_cpp.vocabulary import Logits, Vocabulary
 
 
 class Prompt(NamedTuple):
@@ -35,42 +37,70 @@ def generate(
         RequestError: the response format makes no grammar.
         BackendError: llama.cpp failed.
     """
+    limit = model.context.size - len(prompt.tokens)
+    limit = limit if request.max_tokens is None else min(limit, request.max_tokens)
     sampler = Sampler(model.library, model.vocabulary, request, options, prompt.grammar)
     try:
         reproducible = request.seed is not None or request.temperature <= 0
         cached = model.context.read(prompt.tokens, reproducible=reproducible)
-        reason, written = _write(model, prompt, request, sampler, emit)
+        writer = Writer(model.vocabulary, sampler, prompt.stop, limit=limit, emit=emit)
+        while (token := writer.next(model.context.logits)) is not None:
+            model.context.append(token)
     except Interrupted:
         return
     finally:
         sampler.close()
-    usage = Usage(prompt_tokens=len(prompt.tokens), completion_tokens=written, cached_tokens=cached)
-    emit(Delta(finish_reason=reason, usage=usage))
+    usage = Usage(prompt_tokens=len(prompt.tokens), completion_tokens=writer.written, cached_tokens=cached)
+    emit(Delta(finish_reason=writer.reason, usage=usage))
 
 
-def _write(
-    model: Model, prompt: Prompt, request: GenerateRequest, sampler: Sampler, emit: Callable[[Delta], None]
-) -> tuple[FinishReason, int]:
-    """Sample until the answer ends; a character is shown once all of its bytes are there."""
-    context, vocabulary = model.context, model.vocabulary
-    limit = context.size - len(prompt.tokens)
-    limit = limit if request.max_tokens is None else min(limit, request.max_tokens)
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    stop = StopFilter(prompt.stop)
-    reason: FinishReason = "length"
-    written, token = 0, -1
-    while written < limit and reason == "length":
-        if written:
-            context.append(token)
-        token = sampler.next(context)
-        if vocabulary.ends(token):
-            reason = "stop"
-            break
-        written += 1
-        if text := stop.feed(decoder.decode(vocabulary.piece(token))):
-            emit(Delta(content=text))
-        if stop.stopped:
-            reason = "stop"
-    if text := stop.flush():
-        emit(Delta(content=text))
-    return reason, written
+class Writer:
+    """Chooses the tokens of one answer, ``written`` of them, and shows its text; ``reason`` says why it ended.
+
+    A character is shown once all of its bytes are there.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        sampler: Sampler,
+        stop: tuple[str, ...],
+        *,
+        limit: int,
+        emit: Callable[[Delta], None],
+    ) -> None:
+        self.written = 0
+        self.reason: FinishReason = "length"
+        self._vocabulary = vocabulary
+        self._sampler = sampler
+        self._limit = limit
+        self._emit = emit
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stop = StopFilter(stop)
+
+    def next(self, logits: Logits) -> int | None:
+        """Choose the next token, to be evaluated before the next call; None when the answer is over.
+
+        Raises:
+            BackendError: no token is left that the grammar allows.
+        """
+        if self.written < self._limit:
+            token = self._sampler.next(logits)
+            if self._vocabulary.ends(token):
+                self.reason = "stop"
+            elif self._write(token):
+                return token
+        self._show(self._stop.flush())
+        return None
+
+    def _write(self, token: int) -> bool:
+        """Show what a token says; False when it was the last one."""
+        self.written += 1
+        self._show(self._stop.feed(self._decoder.decode(self._vocabulary.piece(token))))
+        if self._stop.stopped:
+            self.reason = "stop"
+        return self.reason == "length" and self.written < self._limit
+
+    def _show(self, text: str) -> None:
+        if text:
+            self._emit(Delta(content=text))

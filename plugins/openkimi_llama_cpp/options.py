@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from openkimi import ConfigError, PluginError
-from openkimi_llama_cpp.models import DEFAULT_MODEL, locate
+from openkimi_gguf.models import DEFAULT_MODEL, locate
 
 INSTALL = "pip install 'openkimi[llama-cpp]'"
 Device = Literal["auto", "cpu", "cuda", "mps"]

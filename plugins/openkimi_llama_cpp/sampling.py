@@ -10,9 +10,8 @@ import numpy as np
 
 from openkimi import BackendError, GenerateRequest
 from openkimi_llama_cpp.grammar import unusable
-from openkimi_llama_cpp.model import Context
 from openkimi_llama_cpp.options import LlamaCppOptions
-from openkimi_llama_cpp.vocabulary import Vocabulary
+from openkimi_llama_cpp.vocabulary import Logits, Vocabulary
 
 # llama.cpp reads this seed as "any"; every other 32-bit number is a seed.
 _ANY_SEED = 0xFFFFFFFF
@@ -49,14 +48,14 @@ class Sampler:
         self._add_adjustments(request)
         self._add_choice(request, options)
 
-    def next(self, context: Context) -> int:
-        """Choose a token from what the context says of the next one.
+    def next(self, logits: Logits) -> int:
+        """Choose a token by the logits of the next one, of shape ``(vocabulary,)``; they are not changed.
 
         Raises:
             BackendError: no token is left that the grammar allows.
         """
         candidates = self._blank.copy()
-        candidates["logit"] = context.logits
+        candidates["logit"] = logits
         self._apply(self._adjust, candidates)
         if self._grammar is None:
             token = self._chosen(candidates)

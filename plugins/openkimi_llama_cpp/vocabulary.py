@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from openkimi import BackendError
+from openkimi_gguf.pieces import Infill, Piece
 
-
-class Piece(NamedTuple):
-    """A run of a rendered prompt; only what the template itself wrote may hold markers."""
-
-    text: str
-    from_template: bool
+Logits = NDArray[np.float32]
 
 
 class Marker(NamedTuple):
@@ -23,24 +22,6 @@ class Marker(NamedTuple):
     id: int
     lstrip: bool
     rstrip: bool
-
-
-class Infill(NamedTuple):
-    """The markers of a model that was taught to fill in text (Bavarian et al., arXiv 2207.14255)."""
-
-    prefix: str
-    suffix: str
-    middle: str
-
-    def between(self, prefix: str, suffix: str) -> list[Piece]:
-        """Render a prompt for what stands between two texts."""
-        return [
-            Piece(self.prefix, from_template=True),
-            Piece(prefix, from_template=False),
-            Piece(self.suffix, from_template=True),
-            Piece(suffix, from_template=False),
-            Piece(self.middle, from_template=True),
-        ]
 
 
 class Vocabulary:

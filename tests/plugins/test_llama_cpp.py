@@ -10,6 +10,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -26,10 +27,10 @@ from openkimi import (
     Usage,
 )
 from openkimi.testing.opening import open_component
+from openkimi_gguf.models import resolve
 from openkimi_llama_cpp import register_backends
 from openkimi_llama_cpp.backend import LlamaCppBackend
-from openkimi_llama_cpp.generation import Prompt, _write
-from openkimi_llama_cpp.models import resolve
+from openkimi_llama_cpp.generation import Writer
 
 pytestmark = pytest.mark.model
 
@@ -290,7 +291,7 @@ class Script:
     def __init__(self, tokens: list[int]) -> None:
         self.tokens = iter(tokens)
 
-    def next(self, context: object) -> int:
+    def next(self, logits: object) -> int:
         return next(self.tokens)
 
 
@@ -301,17 +302,14 @@ async def test_no_half_characters(backend: LlamaCppBackend, cut: int) -> None:
     tokens = model.vocabulary.tokenize(said)
     tokens = tokens[: len(tokens) - cut]
     partial = codecs.getincrementaldecoder("utf-8")().decode(b"".join(map(model.vocabulary.piece, tokens)))
-    prompt = model.vocabulary.tokenize("x")
     shown: list[Delta] = []
 
-    def run() -> tuple[str, int]:
-        model.context.read(prompt, reproducible=True)
-        asked = request(max_tokens=len(tokens))
-        return _write(model, Prompt(prompt, (), None), asked, Script(tokens), shown.append)  # type: ignore[arg-type]
+    writer = Writer(model.vocabulary, Script(tokens), (), limit=len(tokens), emit=shown.append)  # type: ignore[arg-type]
 
-    reason, written = await asyncio.to_thread(run)
+    while writer.next(np.zeros(0, np.float32)) is not None:
+        pass
 
-    assert (reason, written) == ("length", len(tokens))
+    assert (writer.reason, writer.written) == ("length", len(tokens))
     assert "".join(delta.content for delta in shown) == partial
     assert len(tokens) > len(said)
     assert len(shown) > 3

@@ -10,10 +10,10 @@ import pytest
 
 from openkimi import GenerateRequest, Message
 from openkimi.testing import open_component
+from openkimi_gguf.models import resolve
+from openkimi_gguf.pieces import Infill
 from openkimi_llama_cpp import register_backends
 from openkimi_llama_cpp.backend import LlamaCppBackend
-from openkimi_llama_cpp.models import resolve
-from openkimi_llama_cpp.vocabulary import Infill
 
 CODER = os.environ.get("OPENKIMI_INFILL_MODEL", "")
 """A GGUF file with fill-in-the-middle tokens, such as Qwen2.5-Coder; without it some rules are not tried."""

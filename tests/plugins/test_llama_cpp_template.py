@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from openkimi import Message, RequestError, ResponseFormat, ToolCall
+from openkimi_gguf.pieces import Piece
+from openkimi_gguf.template import ChatTemplate
 from openkimi_llama_cpp.grammar import grammar_for
-from openkimi_llama_cpp.template import ChatTemplate
-from openkimi_llama_cpp.vocabulary import Piece
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -19,10 +19,10 @@ from typing import Any, ClassVar
 import pytest
 
 from openkimi import ConfigError
-from openkimi_llama_cpp import fetching, models
-from openkimi_llama_cpp.fetching import fetch, obtain, stored
-from openkimi_llama_cpp.models import CATALOGUE, CatalogueEntry, locate, resolve
-from openkimi_llama_cpp.sources import HubSource, WheelSource
+from openkimi_gguf import fetching, models
+from openkimi_gguf.fetching import fetch, obtain, stored
+from openkimi_gguf.models import CATALOGUE, CatalogueEntry, locate, resolve
+from openkimi_gguf.sources import HubSource, WheelSource
 
 CONTENT = b"GGUF" + bytes(range(256)) * 400
 COMMIT = "c0ffee" + "0" * 34
@@ -120,7 +120,7 @@ MISSING = WheelSource(package="tiny-missing", version="1.0", member="x.gguf")
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "openkimi_llama_cpp.models", *arguments],
+        [sys.executable, "-m", "openkimi_gguf.models", *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "NO_PROXY": "127.0.0.1", **environment},

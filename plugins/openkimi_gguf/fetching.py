@@ -17,12 +17,12 @@ import platformdirs
 import structlog
 
 from openkimi import ConfigError
-from openkimi_llama_cpp.models import CatalogueEntry, locate
-from openkimi_llama_cpp.sources import HubSource, SourceError, WheelSource
+from openkimi_gguf.models import CatalogueEntry, locate
+from openkimi_gguf.sources import HubSource, SourceError, WheelSource
 
 SECONDS_BETWEEN_LINES = 10.0
 
-_log = structlog.get_logger("openkimi_llama_cpp")
+_log = structlog.get_logger("openkimi_gguf")
 
 
 async def fetch(model_path: str) -> Path:

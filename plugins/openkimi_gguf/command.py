@@ -1,4 +1,4 @@
-"""The small command behind ``python -m openkimi_llama_cpp.models``."""
+"""The small command behind ``python -m openkimi_gguf.models``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 import structlog
 
 from openkimi import ConfigError
-from openkimi_llama_cpp.fetching import hub_cache, stored
-from openkimi_llama_cpp.models import CATALOGUE, CatalogueEntry, locate, resolve
-from openkimi_llama_cpp.sources import HubSource
+from openkimi_gguf.fetching import hub_cache, stored
+from openkimi_gguf.models import CATALOGUE, CatalogueEntry, locate, resolve
+from openkimi_gguf.sources import HubSource
 
 
 @click.group()
@@ -51,9 +51,7 @@ def path(name: str) -> None:
     except ConfigError as error:
         raise click.ClickException(error.message) from error
     if found is None:
-        raise click.ClickException(
-            f"{name} has not been fetched: python -m openkimi_llama_cpp.models pull {name}"
-        )
+        raise click.ClickException(f"{name} has not been fetched: python -m openkimi_gguf.models pull {name}")
     click.echo(found)
 
 
@@ -67,4 +65,4 @@ def _here(name: str) -> str | None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m openkimi_llama_cpp.models")
+    main(prog_name="python -m openkimi_gguf.models")

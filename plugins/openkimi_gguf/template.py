@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 import structlog
 
 from openkimi import Message, RequestError
-from openkimi_llama_cpp.conversation import ADAPTATIONS, rename_developer
-from openkimi_llama_cpp.vocabulary import Piece
+from openkimi_gguf.conversation import ADAPTATIONS, rename_developer
+from openkimi_gguf.pieces import Piece
 
-_log = structlog.get_logger("openkimi_llama_cpp")
+_log = structlog.get_logger("openkimi_gguf")
 
 # Training-time blocks of Hugging Face templates; they print what they hold.
 _GENERATION_BLOCK = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
