@@ -55,7 +55,7 @@ def generate(
 
 
 class Writer:
-    """Chooses the tokens of one answer, ``written`` of them, and shows its text; ``reason`` says why it ended.
+    """Chooses the tokens of an answer and shows its text; ``written`` counts them, ``reason`` tells the end.
 
     A character is shown once all of its bytes are there.
     """
