@@ -1,4 +1,4 @@
-"""Writes one answer, token by token, in the thread that owns the model."""
+"""Writes one answer, token by token."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import codecs
 from collections.abc import Callable
 from typing import NamedTuple
 
-from openkimi import Delta, FinishReason, GenerateRequest, StopFilter, Usage
-from openkimi_llama_cpp.context import Interrupted
+from openkimi import Delta, FinishReason, GenerateRequest, StopFilter
 from openkimi_llama_cpp.model import Model
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.sampling import Sampler
@@ -22,36 +21,22 @@ class Prompt(NamedTuple):
     grammar: str | None
 
 
-def generate(
+def writer_for(
     model: Model,
     prompt: Prompt,
     request: GenerateRequest,
     options: LlamaCppOptions,
     emit: Callable[[Delta], None],
-) -> None:
-    """Answer a prompt, handing each step to ``emit``; the last one has the reason and the usage.
-
-    Returns without a last step when the context's interrupt is set.
+) -> Writer:
+    """Make the writer of a request's answer; close it in the end.
 
     Raises:
         RequestError: the response format makes no grammar.
-        BackendError: llama.cpp failed.
     """
     limit = model.context.size - len(prompt.tokens)
     limit = limit if request.max_tokens is None else min(limit, request.max_tokens)
     sampler = Sampler(model.library, model.vocabulary, request, options, prompt.grammar)
-    try:
-        reproducible = request.seed is not None or request.temperature <= 0
-        cached = model.context.read(prompt.tokens, reproducible=reproducible)
-        writer = Writer(model.vocabulary, sampler, prompt.stop, limit=limit, emit=emit)
-        while (token := writer.next(model.context.logits)) is not None:
-            model.context.append(token)
-    except Interrupted:
-        return
-    finally:
-        sampler.close()
-    usage = Usage(prompt_tokens=len(prompt.tokens), completion_tokens=writer.written, cached_tokens=cached)
-    emit(Delta(finish_reason=writer.reason, usage=usage))
+    return Writer(model.vocabulary, sampler, prompt.stop, limit=limit, emit=emit)
 
 
 class Writer:
@@ -92,6 +77,10 @@ class Writer:
                 return token
         self._show(self._stop.flush())
         return None
+
+    def close(self) -> None:
+        """Free the sampler."""
+        self._sampler.close()
 
     def _write(self, token: int) -> bool:
         """Show what a token says; False when it was the last one."""
