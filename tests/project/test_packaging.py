@@ -60,7 +60,7 @@ def run(*command: object, cwd: Path, env: Mapping[str, str] | None = None) -> st
 
 
 def test_every_plugin_is_registered_and_typed() -> None:
-    """A folder in plugins/ has an entry point, but for libraries, and a py.typed; each entry point has its folder."""
+    """A folder in plugins/ has a py.typed and, but for libraries, an entry point; each of these a folder."""
     registered = sorted(PYPROJECT["project"]["entry-points"]["openkimi"].values())
 
     assert registered == [name for name in PLUGINS if name not in LIBRARIES]
