@@ -176,11 +176,11 @@ class SchemaRules:
         required = _list(schema, "required") if schema.get("required") else []
         if not all(isinstance(name, str) for name in required):
             raise GrammarError("'required' is a list of names")
-        more = schema.get("additionalProperties", not properties)
+        more = schema.get("additionalProperties", "properties" not in schema)
         for name in required:
-            if name not in properties and more is False:
+            if name not in properties and schema.get("additionalProperties") is False:
                 raise GrammarError(f"the property {str(name)[:100]!r} is required and not allowed")
-            properties.setdefault(name, more)
+            properties.setdefault(name, schema.get("additionalProperties", True))
         extra = None if more is False else self._extra(schema, more, list(properties))
         pairs = [
             (f'{json_literal(name)} ":" {self._ws} {self.rule(each)}', name in required)
