@@ -19,10 +19,10 @@ from openkimi import (
     GenerateRequest,
 )
 from openkimi_gguf.fetching import fetch
+from openkimi_gguf.form import NO_FORM, form_for, offered
 from openkimi_gguf.pieces import Infill
 from openkimi_gguf.template import ChatTemplate
 from openkimi_llama_cpp.generation import Prompt
-from openkimi_llama_cpp.grammar import grammar_for
 from openkimi_llama_cpp.job import Job
 from openkimi_llama_cpp.model import Model
 from openkimi_llama_cpp.options import LlamaCppOptions
@@ -67,7 +67,9 @@ class LlamaCppBackend(Backend):
     a vocabulary does not change once it is loaded.
     """
 
-    features: frozenset[Feature] = frozenset({"stop", "seed", "penalties", "logit_bias", "response_format"})
+    features: frozenset[Feature] = frozenset(
+        {"stop", "seed", "penalties", "logit_bias", "logprobs", "response_format", "tools"}
+    )
 
     def __init__(
         self, model: Model, options: LlamaCppOptions, worker: ThreadPoolExecutor, prompts: Prompts
@@ -97,7 +99,7 @@ class LlamaCppBackend(Backend):
 
         Raises:
             ContextOverflow: the prompt leaves no room for an answer.
-            RequestError: the response format cannot be served, or the template refuses the messages.
+            RequestError: the response format or a tool cannot be served, or the template refuses.
             BackendError: llama.cpp failed, or the backend was closed.
         """
         prompt = await self._beside(self._prepare, request)
@@ -143,10 +145,11 @@ class LlamaCppBackend(Backend):
         self._worker.shutdown()
 
     def _prepare(self, request: GenerateRequest) -> Prompt:
+        infill = self._infill(request) is not None
         return Prompt(
             tokens=self._encode(request),
-            stop=(*request.stop, *(() if self._infill(request) else self._template.stop)),
-            grammar=grammar_for(request.response_format),
+            stop=(*request.stop, *(() if infill else self._template.stop)),
+            form=NO_FORM if infill else form_for(request, self._template.dialect),
         )
 
     def _encode(self, request: GenerateRequest) -> list[int]:
@@ -154,7 +157,7 @@ class LlamaCppBackend(Backend):
             prefix = "\n\n".join(message.text for message in request.messages)
             pieces = infill.between(prefix, request.suffix or "")
         else:
-            pieces = self._template.render(request.messages)
+            pieces = self._template.render(request.messages, offered(request))
         return self._model.vocabulary.encode(pieces)
 
     def _infill(self, request: GenerateRequest) -> Infill | None:
