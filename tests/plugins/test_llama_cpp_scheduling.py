@@ -135,6 +135,17 @@ async def test_without_cache_ram_only_streams_remember() -> None:
         assert (await answer(backend, asked))[1].cached_tokens < 64
 
 
+@pytest.mark.parametrize(("free", "streams"), [(1 << 40, 4), (900 << 20, 2), (1, 1)])
+async def test_as_many_answers_at_once_as_memory_holds(
+    monkeypatch: pytest.MonkeyPatch, free: int, streams: int
+) -> None:
+    """Where nothing is configured, the windows of all answers take an eighth of the free memory at most."""
+    monkeypatch.setattr("openkimi_llama_cpp.placement.available_memory", lambda: free)
+
+    async with opened() as backend:
+        assert backend.concurrency == streams
+
+
 async def test_one_batch_for_all_gives_each_its_own_answer() -> None:
     """With ``cont_batching`` several answers are written in one step, and one can be stopped alone."""
     async with opened(parallel=4, cont_batching=True) as backend:
