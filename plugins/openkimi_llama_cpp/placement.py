@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from openkimi import ConfigError
-from openkimi_llama_cpp import threads
+from openkimi_gguf import threads
 from openkimi_llama_cpp.options import KVType, LlamaCppOptions
 
 # ``enum ggml_type`` of ggml.h.
