@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,16 +22,17 @@ from openkimi import (
 )
 from openkimi_gguf.fetching import fetch
 from openkimi_gguf.metadata import Metadata, MetadataError, read_metadata
-from openkimi_gguf.pieces import Piece
+from openkimi_gguf.pieces import Infill, Piece
 from openkimi_gguf.template import ChatTemplate
 from openkimi_xllamacpp.answer import Answer
-from openkimi_xllamacpp.client import Client, Props, open_client
+from openkimi_xllamacpp.client import Client, open_client
+from openkimi_xllamacpp.engine import Engine, open_engine
 from openkimi_xllamacpp.grammar import grammar_for
 from openkimi_xllamacpp.options import XllamacppOptions
 from openkimi_xllamacpp.payload import Prompt, payload_for
-from openkimi_xllamacpp.process import EngineFailed, EngineProcess, Folder, explained
-from openkimi_xllamacpp.settings import settings_for, window_for
-from openkimi_xllamacpp.vocabulary import Vocabulary, infill_of, open_vocabulary, template_of
+from openkimi_xllamacpp.process import Folder
+from openkimi_xllamacpp.settings import settings_for
+from openkimi_xllamacpp.vocabulary import Vocabulary, open_vocabulary, template_of
 
 T = TypeVar("T")
 _FIRST_LOOK, _LATER_LOOKS = 0.003, 0.03
@@ -49,28 +50,23 @@ async def open_backend(options: XllamacppOptions) -> AsyncIterator[Backend]:
     """
     path = await fetch(options.model_path)
     metadata = await asyncio.to_thread(_metadata, path)
-    async with AsyncExitStack() as stack:
-        folder = Folder()
-        stack.callback(folder.remove)
+    with Folder() as folder:
         settings = settings_for(path, folder.socket, metadata, options)
-        process = EngineProcess()
-        stack.push_async_callback(asyncio.to_thread, process.end)
-        try:
-            await asyncio.to_thread(process.start, settings)
-        except EngineFailed as error:
-            raise ConfigError(explained(error, settings)) from error
-        client = await stack.enter_async_context(open_client(folder.socket))
-        props = await client.props()
-        backend = XllamacppBackend(
-            client,
-            options,
-            metadata,
-            props,
-            vocabulary=await open_vocabulary(client, metadata),
-            parameters=await client.parameters(),
-        )
-        stack.callback(backend.close)
-        yield backend
+        async with open_engine(settings, folder) as engine, open_client(engine) as client:
+            props = await client.props()
+            backend = XllamacppBackend(
+                engine,
+                client,
+                options,
+                ChatTemplate(template_of(metadata), bos=props.bos_token, eos=props.eos_token),
+                await open_vocabulary(client, metadata),
+                window=min(settings.window, props.default_generation_settings.n_ctx),
+                parameters=await client.parameters(),
+            )
+            try:
+                yield backend
+            finally:
+                await engine.close()
 
 
 class XllamacppBackend(Backend):
@@ -85,28 +81,27 @@ class XllamacppBackend(Backend):
 
     def __init__(
         self,
+        engine: Engine,
         client: Client,
         options: XllamacppOptions,
-        metadata: Metadata,
-        props: Props,
-        *,
+        template: ChatTemplate,
         vocabulary: Vocabulary,
+        *,
+        window: int,
         parameters: int,
     ) -> None:
         self.parameters = parameters
         self.concurrency = options.parallel
+        self._engine = engine
         self._client = client
         self._options = options
         self._vocabulary = vocabulary
-        self._infill = infill_of(metadata)
-        if self._infill is not None:
+        if vocabulary.infill is not None:
             self.features = self.features | {"suffix"}
-        window = props.default_generation_settings.n_ctx
-        self._window = min(window, window_for(metadata, options))
-        self._template = ChatTemplate(template_of(metadata), bos=props.bos_token, eos=props.eos_token)
+        self._window = window
+        self._template = template
         self._slots = asyncio.Semaphore(options.parallel)
         self._at_work: set[Answer] = set()
-        self._closed = False
 
     @property
     def context_window(self) -> int:
@@ -130,8 +125,6 @@ class XllamacppBackend(Backend):
         payload = payload_for(prompt, request, self._options)
         answer = Answer(top_logprobs=request.top_logprobs)
         async with self._slots:
-            if self._closed:
-                raise BackendUnavailable("the model is closed")
             try:
                 async with self._client.complete(payload) as events:
                     async for event in events:
@@ -142,7 +135,7 @@ class XllamacppBackend(Backend):
                     raise BackendUnavailable("the model was closed before the answer was complete")
             finally:
                 self._at_work.discard(answer)
-                if not (answer.complete or self._closed):
+                if not (answer.complete or self._engine.closed):
                     await settle(self._until_free())
 
     async def count_prompt(self, request: GenerateRequest) -> int:
@@ -153,31 +146,29 @@ class XllamacppBackend(Backend):
         """Count the tokens of each text."""
         return await self._vocabulary.count(texts)
 
-    def close(self) -> None:
-        """Begin no more answers."""
-        self._closed = True
-
     async def _prepare(self, request: GenerateRequest) -> Prompt:
         pieces = await asyncio.to_thread(self._render, request)
-        fills = self._infill is not None and request.suffix is not None
         return Prompt(
             tokens=await self._vocabulary.encode(pieces),
-            stop=(*request.stop, *(() if fills else self._template.stop)),
+            stop=(*request.stop, *(() if self._infill(request) else self._template.stop)),
             grammar=await asyncio.to_thread(grammar_for, request.response_format),
         )
 
     def _render(self, request: GenerateRequest) -> list[Piece]:
-        if self._infill is None or request.suffix is None:
+        if (infill := self._infill(request)) is None:
             return self._template.render(request.messages)
         prefix = "\n\n".join(message.text for message in request.messages)
-        return self._infill.between(prefix, request.suffix)
+        return infill.between(prefix, request.suffix or "")
+
+    def _infill(self, request: GenerateRequest) -> Infill | None:
+        return None if request.suffix is None else self._vocabulary.infill
 
     async def _until_free(self) -> None:
         """Wait until the engine has let go of an answer that was broken off, at the end of a batch."""
         look = _FIRST_LOOK
         try:
             async with asyncio.timeout(_LONGEST_BATCH):
-                while await self._client.busy() > len(self._at_work):
+                while self._engine.alive and await self._client.busy() > len(self._at_work):
                     await asyncio.sleep(look)
                     look = _LATER_LOOKS
         except TimeoutError:

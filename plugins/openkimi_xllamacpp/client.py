@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
 
 from openkimi import BackendError, BackendUnavailable, ContextOverflow, RequestError
+from openkimi_xllamacpp.engine import Engine
 from openkimi_xllamacpp.events import Event, events
 
 # The engine counts this among the ids of a text in parts, and no token has it.
@@ -62,7 +62,8 @@ class _Refusal(msgspec.Struct, frozen=True):
 class Client:
     """Calls of one engine; made by :func:`open_client`."""
 
-    def __init__(self, answers: aiohttp.ClientSession, calls: aiohttp.ClientSession) -> None:
+    def __init__(self, engine: Engine, answers: aiohttp.ClientSession, calls: aiohttp.ClientSession) -> None:
+        self._engine = engine
         self._answers = answers
         self._calls = calls
 
@@ -104,6 +105,7 @@ class Client:
             RequestError: the grammar cannot be used.
             BackendError: the engine failed, or is gone.
         """
+        await self._engine.ensure()
         try:
             async with self._answers.post(
                 "http://engine/completion", data=msgspec.json.encode(body)
@@ -120,10 +122,11 @@ class Client:
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         data = None if body is None else msgspec.json.encode(body)
+        await self._engine.ensure()
         try:
             async with self._calls.request(method, f"http://engine{path}", data=data) as response:
                 answer = await response.read()
-        except (aiohttp.ClientError, OSError, RuntimeError) as error:  # a closed session is a RuntimeError
+        except (aiohttp.ClientError, OSError) as error:
             raise _gone(error) from error
         if response.status != 200:
             raise _refused(response.status, answer)
@@ -131,19 +134,19 @@ class Client:
 
 
 @asynccontextmanager
-async def open_client(socket: Path) -> AsyncIterator[Client]:
-    """Make a client of the engine at a socket.
+async def open_client(engine: Engine) -> AsyncIterator[Client]:
+    """Make a client of an engine.
 
     A connection keeps a thread of the engine: those of answers are closed behind them, and few others stay.
     """
     forever = aiohttp.ClientTimeout(total=None)
-    answers = aiohttp.UnixConnector(path=str(socket), limit=0, force_close=True)
-    calls = aiohttp.UnixConnector(path=str(socket), limit=_CALLS_AT_ONCE)
+    answers = aiohttp.UnixConnector(path=str(engine.socket), limit=0, force_close=True)
+    calls = aiohttp.UnixConnector(path=str(engine.socket), limit=_CALLS_AT_ONCE)
     async with (
         aiohttp.ClientSession(connector=answers, timeout=forever) as answering,
         aiohttp.ClientSession(connector=calls, timeout=forever) as calling,
     ):
-        yield Client(answering, calling)
+        yield Client(engine, answering, calling)
 
 
 def _gone(error: Exception) -> BackendUnavailable:

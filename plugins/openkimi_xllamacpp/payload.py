@@ -32,7 +32,8 @@ def payload_for(prompt: Prompt, request: GenerateRequest, options: XllamacppOpti
         "stream": True,
         # An event for each batch of the prompt is what lets the engine see that nobody listens any more.
         "return_progress": True,
-        "cache_prompt": True,
+        # Reading a part of the prompt gives other last bits than reading all of it, and so another answer.
+        "cache_prompt": request.seed is None,
         "response_fields": LAST_FIELDS,
         **_sampling(request, options),
     }

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import msgspec
 import structlog
@@ -39,7 +39,7 @@ class EngineFailed(Exception):
 
 
 class Folder:
-    """A folder for the engine's socket that only this user may enter."""
+    """A folder for the engine's socket that only this user may enter; no port of the network is bound."""
 
     def __init__(self) -> None:
         usual = tempfile.gettempdir()
@@ -48,8 +48,10 @@ class Folder:
         )
         self.socket = self._path / "engine.sock"
 
-    def remove(self) -> None:
-        """Remove the folder."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         shutil.rmtree(self._path, ignore_errors=True)
 
 
@@ -85,6 +87,12 @@ class EngineProcess:
         answer = process.stdout.readline().decode().strip()
         if answer != "+":
             raise self._failed(process.wait(), answer[1:])
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        process = self._process
+        return process is not None and process.poll() is None
 
     def end(self) -> None:
         """End the process, whatever it does; blocks until it is gone."""
@@ -146,11 +154,10 @@ def explained(error: EngineFailed, settings: Settings) -> str:
             "https://github.com/xorbitsai/xllamacpp says, or set llm.device to 'cpu'"
         )
     if error.kind == "context":
-        window = settings.n_ctx // settings.n_parallel
         return (
-            f"llm.context_length: no {settings.n_parallel} contexts of {window} tokens can be made, most "
-            "likely for want of memory; set a smaller one, a smaller llm.parallel, or a smaller llm.type_k "
-            "and llm.type_v such as 'q8_0'"
+            f"llm.context_length: no {settings.n_parallel} contexts of {settings.window} tokens can be "
+            "made, most likely for want of memory; set a smaller one, a smaller llm.parallel, or a smaller "
+            "llm.type_k and llm.type_v such as 'q8_0'"
         )
     if error.kind == "died":
         return f"llm.model_path: the engine {error.reason} while it loaded '{settings.model}'"

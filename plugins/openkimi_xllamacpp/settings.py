@@ -39,12 +39,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     needs_gpu: bool
     cpu_only: bool
 
+    @property
+    def window(self) -> int:
+        """The tokens that a slot has for prompt and answer."""
+        return self.n_ctx // self.n_parallel
+
 
 def settings_for(path: Path, socket: Path, metadata: Metadata, options: XllamacppOptions) -> Settings:
     """Choose the settings for a model that listens on a socket."""
     available = threads.available_cores()
     physical = threads.physical_cores(available)
-    window = window_for(metadata, options)
+    window = _window(metadata, options)
     return Settings(
         model=str(path),
         hostname=str(socket),
@@ -65,8 +70,7 @@ def settings_for(path: Path, socket: Path, metadata: Metadata, options: Xllamacp
     )
 
 
-def window_for(metadata: Metadata, options: XllamacppOptions) -> int:
-    """Choose the window: what is asked for, else what the model was trained for, within reason."""
+def _window(metadata: Metadata, options: XllamacppOptions) -> int:
     architecture = metadata.get("general.architecture", "")
     trained = int(metadata.get(f"{architecture}.context_length", MOST_BY_DEFAULT))
     wanted = options.context_length or min(trained, MOST_BY_DEFAULT)

@@ -28,9 +28,10 @@ _INFILL = (
 class Vocabulary:
     """The vocabulary of a loaded model."""
 
-    def __init__(self, client: Client, markers: Markers, begin: Sequence[int]) -> None:
+    def __init__(self, client: Client, markers: Markers, infill: Infill | None, begin: Sequence[int]) -> None:
         """Take the ids that ``begin`` every prompt of the model, none or one."""
         self.markers = markers
+        self.infill = infill
         self._client = client
         self._begin = list(begin)
 
@@ -60,7 +61,8 @@ class Vocabulary:
 async def open_vocabulary(client: Client, metadata: Metadata) -> Vocabulary:
     """Learn a model's special tokens, from its file and from the engine."""
     [plain], [begun] = await client.tokenize(["a"]), await client.tokenize(["a"], begin=True)
-    return Vocabulary(client, markers_of(metadata), () if begun[:1] == plain[:1] else begun[:1])
+    begin = () if begun[:1] == plain[:1] else begun[:1]
+    return Vocabulary(client, markers_of(metadata), infill_of(metadata), begin)
 
 
 def markers_of(metadata: Metadata) -> Markers:
