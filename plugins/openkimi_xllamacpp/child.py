@@ -19,21 +19,23 @@ def main() -> None:
     settings = json.loads(sys.stdin.buffer.readline())
     import xllamacpp
 
-    if settings["needs_gpu"] and not _sees_gpu(xllamacpp):
-        answer.write("-device\n")
-        answer.close()
-        return
+    server = None
     try:
-        server = xllamacpp.Server(_params(xllamacpp, settings))
+        if settings["needs_gpu"] and not _sees_gpu(xllamacpp):
+            said = "-device"
+        else:
+            server = xllamacpp.Server(_params(xllamacpp, settings))
+            said = "+"
+    except OverflowError:
+        said = "-context"
     except RuntimeError:
-        answer.write("-model\n")
-        answer.close()
-        return
-    answer.write("+\n")
+        said = "-model"
+    answer.write(said + "\n")
     answer.close()
-    sys.stdin.buffer.read()
-    # The engine would first finish what it computes; nobody waits for that any more.
-    os._exit(0 if server else 1)
+    if server is not None:
+        sys.stdin.buffer.read()
+        # The engine would first finish what it computes; nobody waits for that any more.
+        os._exit(0)
 
 
 def _params(xllamacpp: Any, settings: dict[str, Any]) -> Any:

@@ -173,4 +173,4 @@ def failure(message: str, type: str, status: int = 500) -> BackendError | Reques
         )
     if status == 503:
         return BackendUnavailable("the engine is still loading its model")
-    return BackendError(f"llama.cpp could not answer (status {status}): {message.splitlines()[0][:200]}")
+    return BackendError(f"llama.cpp could not answer (status {status}): {message[:200]!r}")
