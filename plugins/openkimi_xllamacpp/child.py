@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from typing import Any
 
@@ -34,6 +35,8 @@ def main() -> None:
     answer.close()
     if server is not None:
         sys.stdin.buffer.read()
+        # Whoever made the folder of the socket may have had no time to remove it.
+        shutil.rmtree(os.path.dirname(settings["hostname"]), ignore_errors=True)  # noqa: PTH120
         # The engine would first finish what it computes; nobody waits for that any more.
         os._exit(0)
 

@@ -166,7 +166,7 @@ def explained(error: EngineFailed, settings: Settings) -> str:
 
 def _ending(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "was killed, most likely for want of memory,"
+        return "was killed, most likely for want of memory (a smaller llm.context_length takes less),"
     if code == -signal.SIGILL:
         return "uses instructions that this processor lacks (AVX2 on x86-64)"
     return f"ended with signal {-code}" if code < 0 else f"ended with status {code}"
