@@ -1,4 +1,4 @@
-"""Writes one answer, token by token, in the thread that owns the model."""
+"""Writes one answer, token by token."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import codecs
 from collections.abc import Callable
 from typing import NamedTuple
 
-from openkimi import Delta, FinishReason, GenerateRequest, StopFilter, Usage
+from openkimi import Delta, FinishReason, GenerateRequest, StopFilter
 from openkimi_gguf.calling import CallParser, Parsed
 from openkimi_gguf.form import NO_FORM, Form
-from openkimi_llama_cpp.context import Interrupted
 from openkimi_llama_cpp.logprobs import ShownTokens, TokenScores
 from openkimi_llama_cpp.model import Model
 from openkimi_llama_cpp.options import LlamaCppOptions
@@ -25,50 +24,25 @@ class Prompt(NamedTuple):
     form: Form = NO_FORM
 
 
-def generate(
+def writer_for(
     model: Model,
     prompt: Prompt,
     request: GenerateRequest,
     options: LlamaCppOptions,
     emit: Callable[[Delta], None],
-) -> None:
-    """Answer a prompt, handing each step to ``emit``; the last one has the reason and the usage.
-
-    Returns without a last step when the context's interrupt is set.
+) -> Writer:
+    """Make the writer of a request's answer; close it in the end.
 
     Raises:
         RequestError: the response format, or a tool, makes no grammar.
-        BackendError: llama.cpp failed.
     """
     limit = model.context.size - len(prompt.tokens)
     limit = limit if request.max_tokens is None else min(limit, request.max_tokens)
     sampler = Sampler(model.library, model.vocabulary, request, options, prompt.form)
-    try:
-        reproducible = request.seed is not None or request.temperature <= 0
-        cached = model.context.read(prompt.tokens, reproducible=reproducible)
-        writer = writer_for(model.vocabulary, sampler, prompt, request, limit=limit, emit=emit)
-        while (token := writer.next(model.context.logits)) is not None:
-            model.context.append(token)
-    except Interrupted:
-        return
-    finally:
-        sampler.close()
-    usage = Usage(prompt_tokens=len(prompt.tokens), completion_tokens=writer.written, cached_tokens=cached)
-    emit(Delta(finish_reason=writer.reason, usage=usage))
-
-
-def writer_for(
-    vocabulary: Vocabulary,
-    sampler: Sampler,
-    prompt: Prompt,
-    request: GenerateRequest,
-    *,
-    limit: int,
-    emit: Callable[[Delta], None],
-) -> Writer:
-    """Make the writer of a request's answer."""
-    scores = TokenScores(vocabulary, request.top_logprobs) if request.logprobs else None
-    return Writer(vocabulary, sampler, prompt.stop, limit=limit, emit=emit, form=prompt.form, scores=scores)
+    scores = TokenScores(model.vocabulary, request.top_logprobs) if request.logprobs else None
+    return Writer(
+        model.vocabulary, sampler, prompt.stop, limit=limit, emit=emit, form=prompt.form, scores=scores
+    )
 
 
 class Writer:
@@ -119,6 +93,10 @@ class Writer:
                 return token
         self._end()
         return None
+
+    def close(self) -> None:
+        """Free the sampler."""
+        self._sampler.close()
 
     def _write(self, token: int, logits: Logits) -> bool:
         """Show what a token says; False when it was the last one."""

@@ -41,11 +41,13 @@ def gpu_layers(options: LlamaCppOptions, library: Any) -> int:
     return -1 if offload and options.device != "cpu" else 0
 
 
-def context_params(options: LlamaCppOptions, library: Any, size: int) -> Any:
-    """Describe a context of ``size`` tokens to llama.cpp."""
+def context_params(options: LlamaCppOptions, library: Any, size: int, streams: int) -> Any:
+    """Describe a context to llama.cpp: ``streams`` of ``size`` tokens, each with a cache of its own."""
     available = threads.available_cores()
     params = library.llama_context_default_params()
-    params.n_ctx = size
+    params.n_ctx = size * streams
+    params.n_seq_max = streams
+    params.kv_unified = False
     params.n_batch = params.n_ubatch = min(options.n_batch, size)
     params.n_threads = options.threads or threads.threads_to_write(
         available, threads.physical_cores(available)
