@@ -15,6 +15,7 @@ ARGUMENTS = '{"city": "Par}is \\"x\\" </tool_call>", "of": [{"a": 1}]}'
 ONE = {
     "hermes": (HERMES, '<tool_call>\n{"name": "get_weather", "arguments": %s}\n</tool_call>'),
     "bare": (HERMES, '{"name": "get_weather", "arguments": %s}'),
+    "code": (HERMES, '```json\n{\n  "name": "get_weather",\n  "arguments": %s\n}\n```'),
     "llama": (LLAMA, '{"name": "get_weather", "parameters": %s}'),
     "llama-python-tag": (
         LLAMA,
@@ -101,7 +102,7 @@ def test_text_before_a_call_is_shown_without_its_marker(size: int) -> None:
         '{"name": "Bob", "age": 3}',
         '{"name": "get", "age": 3}',
         '{"name": "ge',
-        '```json\n{"name": "get", "arguments": {}}\n```',
+        '```json\n{"name": "Bob", "arguments": {}}\n```',
         "[TOOL_CALLS] none",
         "[TOOL",
     ],
