@@ -14,7 +14,7 @@ from openkimi import BackendError, ConfigError
 from openkimi_llama_cpp.batch import Batch
 from openkimi_llama_cpp.interrupt import Interrupt
 from openkimi_llama_cpp.options import LlamaCppOptions
-from openkimi_llama_cpp.placement import context_params
+from openkimi_llama_cpp.placement import context_params, streams_for
 from openkimi_llama_cpp.vocabulary import Logits
 
 MOST_BY_DEFAULT = 8192
@@ -66,7 +66,7 @@ class Context:
     to the last bit, on what else is there.
     """
 
-    def __init__(self, library: Any, weights: Any, options: LlamaCppOptions, streams: int) -> None:
+    def __init__(self, library: Any, weights: Any, options: LlamaCppOptions) -> None:
         """Make the context.
 
         Raises:
@@ -76,6 +76,7 @@ class Context:
         wanted = options.context_length or min(trained, MOST_BY_DEFAULT)
         if wanted > trained:
             _log.warning("context_longer_than_trained", context_length=wanted, trained=trained)
+        streams = streams_for(options, library, weights, wanted)
         self._library = library
         self.handle = library.llama_init_from_model(
             weights, context_params(options, library, wanted, streams)

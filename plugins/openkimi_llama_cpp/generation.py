@@ -38,11 +38,10 @@ def writer_for(
     """
     limit = model.context.size - len(prompt.tokens)
     limit = limit if request.max_tokens is None else min(limit, request.max_tokens)
-    sampler = Sampler(model.library, model.vocabulary, request, options, prompt.form)
-    scores = TokenScores(model.vocabulary, request.top_logprobs) if request.logprobs else None
-    return Writer(
-        model.vocabulary, sampler, prompt.stop, limit=limit, emit=emit, form=prompt.form, scores=scores
-    )
+    vocabulary = model.vocabulary
+    sampler = Sampler(model.library, vocabulary, request, options, prompt.form)
+    scores = TokenScores(vocabulary, request.top_logprobs) if request.logprobs else None
+    return Writer(vocabulary, sampler, prompt.stop, limit=limit, emit=emit, form=prompt.form, scores=scores)
 
 
 class Writer:

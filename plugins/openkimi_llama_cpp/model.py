@@ -31,7 +31,7 @@ class Model:
         self.vocabulary = Vocabulary(self.library, self._weights, self.template or "")
         self.parameters: int = self.library.llama_model_n_params(self._weights)
         try:
-            self.context = Context(self.library, self._weights, options, options.parallel)
+            self.context = Context(self.library, self._weights, options)
         except BaseException:
             self.library.llama_model_free(self._weights)
             raise

@@ -46,13 +46,12 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = None
     n_batch: Annotated[int, Meta(description="Prompt tokens read in one step.", ge=64)] = 512
     parallel: Annotated[
-        int,
+        Annotated[int, Meta(ge=1, le=64)] | None,
         Meta(
-            description="Answers written at the same time, each with a window of its own in memory.",
-            ge=1,
-            le=64,
+            description="Answers written at the same time, each with a window of its own in memory; null is "
+            "4, or fewer where they would take more than an eighth of the free memory."
         ),
-    ] = 4
+    ] = None
     cont_batching: Annotated[
         bool | None,
         Meta(

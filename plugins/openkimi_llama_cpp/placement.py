@@ -5,9 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from openkimi import ConfigError
-from openkimi_llama_cpp import threads
+from openkimi_gguf import threads
+from openkimi_gguf.available import available_memory
 from openkimi_llama_cpp.options import KVType, LlamaCppOptions
 
+STREAMS = 4
+SHARE_OF_MEMORY = 1 / 8
+BITS: dict[KVType, float] = {
+    "f32": 32,
+    "f16": 16,
+    "bf16": 16,
+    "q8_0": 8.5,
+    "q5_1": 6,
+    "q5_0": 5.5,
+    "q4_1": 5,
+    "q4_0": 4.5,
+    "iq4_nl": 4.5,
+}
+"""Bits of a value, its part of the block's scale included."""
 # ``enum ggml_type`` of ggml.h.
 GGML_TYPES: dict[KVType, int] = {
     "f32": 0,
@@ -39,6 +54,17 @@ def gpu_layers(options: LlamaCppOptions, library: Any) -> int:
     if options.n_gpu_layers is not None:
         return options.n_gpu_layers
     return -1 if offload and options.device != "cpu" else 0
+
+
+def streams_for(options: LlamaCppOptions, library: Any, weights: Any, size: int) -> int:
+    """Choose how many answers are written at once: as configured, or what a part of the memory holds."""
+    if options.parallel is not None:
+        return options.parallel
+    heads = max(int(library.llama_model_n_head(weights)), 1)
+    width = library.llama_model_n_embd(weights) // heads * library.llama_model_n_head_kv(weights)
+    bits = BITS[options.type_k] + BITS[options.type_v]
+    window = size * width * library.llama_model_n_layer(weights) * bits / 8
+    return max(1, min(STREAMS, int(available_memory() * SHARE_OF_MEMORY / max(window, 1))))
 
 
 def context_params(options: LlamaCppOptions, library: Any, size: int, streams: int) -> Any:
