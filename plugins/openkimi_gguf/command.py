@@ -28,10 +28,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 @click.group()
 def models() -> None:
     """Show and fetch the models that are known by name."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    log_to_stderr()
 
 
 @models.command("list")
@@ -69,6 +66,14 @@ def path(name: str) -> None:
     if found is None:
         raise click.ClickException(f"{name} has not been fetched: openkimi models pull {name}")
     click.echo(found)
+
+
+def log_to_stderr() -> None:
+    """Keep the output for what a command prints: logs go to standard error, without the details."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def _listed(entry: CatalogueEntry) -> Listed:

@@ -33,10 +33,11 @@ def register_backends() -> Iterable[Provider[Backend]]:
 
 @hookimpl
 def register_commands() -> Iterable[click.Command]:
-    """Offer ``openkimi models``."""
+    """Offer ``openkimi models`` and ``openkimi bench``."""
     from openkimi_gguf.command import models
+    from openkimi_llama_cpp.command import bench
 
-    return [models]
+    return [models, bench]
 
 
 def _open(options: LlamaCppOptions, context: OpenContext) -> AbstractAsyncContextManager[Backend]:
