@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from openkimi import BackendError, ConfigError
-from openkimi_llama_cpp import threads
+from openkimi_gguf import threads
 from openkimi_llama_cpp.library import load_library, sink
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.placement import gpu_layers
