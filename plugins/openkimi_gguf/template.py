@@ -15,9 +15,11 @@ from typing import Any, NoReturn
 
 import structlog
 
-from openkimi import Message, RequestError
-from openkimi_gguf.conversation import ADAPTATIONS, rename_developer
+from openkimi import Message, RequestError, Tool
+from openkimi_gguf.conversation import ADAPTATIONS, SPELLED, rename_developer, spell_out_tools
+from openkimi_gguf.dialect import HERMES, dialect_of
 from openkimi_gguf.pieces import Piece
+from openkimi_gguf.tools import as_dict, describe_tools
 
 _log = structlog.get_logger("openkimi_gguf")
 
@@ -26,6 +28,9 @@ _GENERATION_BLOCK = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 # White space that no template writes: it shows whether a template trimmed or quoted what it was given.
 _EDGE = "\x1f"
 _EDGE_PATTERN = r"\x1f|\\u001f"
+# A text that can be no marker, whatever stands around it; templates look at the types in a tool's schema.
+_HARMLESS = re.compile(r"[A-Za-z0-9_ ,.-]*")
+_PROBE = Tool(name="openkimi_probe")
 
 
 class TemplateError(Exception):
@@ -35,16 +40,20 @@ class TemplateError(Exception):
 class ChatTemplate:
     """A chat template; ``source`` None or broken gives a plain ``User:``/``Assistant:`` transcript.
 
-    ``stop`` holds sequences that end an answer beside the model's own end tokens.
+    ``stop`` holds sequences that end an answer beside the model's own end tokens, ``dialect`` is how the
+    model calls functions: as its template shows it, else as it is told in the system's words.
     """
 
     def __init__(self, source: str | None, *, bos: str = "", eos: str = "") -> None:
         self._template = _compile(source) if source else None
         self._variables = {"bos_token": bos, "eos_token": eos}
         self.stop: tuple[str, ...] = () if self._template else ("\nUser:", "\nSystem:")
+        dialect = dialect_of(source or "")
+        self._shows_tools = dialect is not None and self._takes_tools()
+        self.dialect = dialect if dialect is not None and self._shows_tools else HERMES
 
-    def render(self, messages: Sequence[Message]) -> list[Piece]:
-        """Render the conversation up to where the assistant begins to speak.
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[Piece]:
+        """Render the conversation, and the tools offered, up to where the assistant begins to speak.
 
         What the template refuses is told differently: the system's words at the front or inside the
         user's first message, tool calls and results as text, neighbours of one role as one message.
@@ -54,25 +63,36 @@ class ChatTemplate:
         """
         reason = ""
         messages = rename_developer(messages)
+        adaptations, shown = ADAPTATIONS, tools
+        if tools and not self._shows_tools:
+            messages, adaptations, shown = describe_tools(messages, tools), SPELLED, ()
         if self._template is None:
-            return _transcript(messages)
-        for adaptation in ADAPTATIONS:
+            return _transcript(spell_out_tools(messages))
+        for adaptation in adaptations:
             adapted = messages
             for step in adaptation:
                 adapted = step(adapted)
             try:
-                return self._render(adapted)
+                return self._render(adapted, shown)
             except TemplateError as error:
                 reason = reason or str(error)
         raise RequestError(f"the model's chat template refuses this conversation: {reason}", param="messages")
 
-    def _render(self, messages: Sequence[Message]) -> list[Piece]:
+    def _takes_tools(self) -> bool:
+        try:
+            pieces = self._render([Message(role="user", content="?")], [_PROBE]) if self._template else []
+        except TemplateError:
+            return False
+        return any(_PROBE.name in piece.text for piece in pieces)
+
+    def _render(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[Piece]:
         placeholders = Placeholders()
         conversation = [_as_dict(message, placeholders) for message in messages]
+        functions = [as_dict(tool, placeholders.maybe) for tool in tools]
         assert self._template is not None
         try:
             text = self._template.render(
-                messages=conversation, add_generation_prompt=True, tools=None, **self._variables
+                messages=conversation, add_generation_prompt=True, tools=functions or None, **self._variables
             )
         except TemplateError:
             raise
@@ -88,11 +108,20 @@ class Placeholders:
         self._nonce = "t" + secrets.token_hex(8)
         self._texts: list[str] = []
         self._json: set[int] = set()
+        self._needed: set[int] = set()
 
     def text(self, text: str) -> str:
         """Stand in for a text; an empty one stands for itself."""
         if not text:
             return ""
+        self._needed.add(len(self._texts))
+        return self._stand_in(text)
+
+    def maybe(self, text: str) -> str:
+        """Stand in for a text that a template may leave out; a harmless one stands for itself."""
+        return text if _HARMLESS.fullmatch(text) else self._stand_in(text)
+
+    def _stand_in(self, text: str) -> str:
         self._texts.append(text)
         return f"{_EDGE}{self._nonce}n{len(self._texts) - 1}e{_EDGE}"
 
@@ -105,7 +134,7 @@ class Placeholders:
         """Cut the rendered text at the placeholders and put the texts in.
 
         Raises:
-            TemplateError: a text does not appear.
+            TemplateError: a text that has to appear does not.
         """
         pieces, end, seen = [], 0, set()
         for match in self._pattern().finditer(rendered):
@@ -116,7 +145,7 @@ class Placeholders:
             pieces.append(Piece(rendered[end:start], from_template=True))
             pieces.append(Piece(self._text_for(index, match), from_template=False))
             end = stop
-        if len(seen) < len(self._texts):
+        if not self._needed <= seen:
             raise TemplateError("it leaves a message out")
         pieces.append(Piece(rendered[end:], from_template=True))
         return [piece for piece in pieces if piece.text]
@@ -141,13 +170,13 @@ def _as_dict(message: Message, placeholders: Placeholders) -> dict[str, Any]:
     """Shape a message as Hugging Face's chat templates expect it."""
     shaped: dict[str, Any] = {"role": message.role, "content": placeholders.text(message.text)}
     if message.name:
-        shaped["name"] = message.name
+        shaped["name"] = placeholders.maybe(message.name)
     if message.tool_call_id:
-        shaped["tool_call_id"] = message.tool_call_id
+        shaped["tool_call_id"] = placeholders.maybe(message.tool_call_id)
     if message.tool_calls:
         shaped["tool_calls"] = [
             {
-                "id": call.id,
+                "id": placeholders.maybe(call.id),
                 "type": "function",
                 "function": {
                     "name": placeholders.text(call.name),
@@ -177,8 +206,15 @@ def _compile(source: str) -> Any:
         return None
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Write JSON as ``tojson`` of Hugging Face's templates does; users' texts stay as they are."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise(message: str) -> NoReturn:

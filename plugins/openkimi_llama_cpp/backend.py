@@ -1,21 +1,36 @@
-"""The backend: a fair queue in front of one model, and the thread that works it."""
+"""The backend: one model, and the thread in which a scheduler works it."""
 
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
-from openkimi import Backend, BackendUnavailable, ContextOverflow, Delta, Feature, GenerateRequest
+from openkimi import (
+    Backend,
+    BackendUnavailable,
+    ContextOverflow,
+    Delta,
+    Feature,
+    GenerateRequest,
+)
 from openkimi_gguf.fetching import fetch
+from openkimi_gguf.form import NO_FORM, form_for, offered
 from openkimi_gguf.pieces import Infill
 from openkimi_gguf.template import ChatTemplate
-from openkimi_llama_cpp.generation import Prompt, generate
-from openkimi_llama_cpp.grammar import grammar_for
+from openkimi_llama_cpp.generation import Prompt
+from openkimi_llama_cpp.job import Job
 from openkimi_llama_cpp.model import Model
 from openkimi_llama_cpp.options import LlamaCppOptions
+from openkimi_llama_cpp.placement import gpu_layers
+from openkimi_llama_cpp.prompt_cache import PromptCache
+from openkimi_llama_cpp.prompts import Prompts
+from openkimi_llama_cpp.scheduler import Scheduler
+from openkimi_llama_cpp.state_files import StateFiles, fingerprint
 
 T = TypeVar("T")
 TEXTS_AT_ONCE = 256
@@ -33,11 +48,12 @@ async def open_backend(options: LlamaCppOptions) -> AsyncIterator[Backend]:
     loading = worker.submit(Model, path, options)
     try:
         model = await asyncio.wrap_future(loading)
+        prompts = await asyncio.to_thread(_prompts, model, path, options)
     except BaseException:
         worker.submit(_discard, loading)
         worker.shutdown(wait=False)
         raise
-    backend = LlamaCppBackend(model, options, worker)
+    backend = LlamaCppBackend(model, options, worker, prompts)
     try:
         yield backend
     finally:
@@ -45,29 +61,33 @@ async def open_backend(options: LlamaCppOptions) -> AsyncIterator[Backend]:
 
 
 class LlamaCppBackend(Backend):
-    """A model inside this process; one request at a time, first come, first served.
+    """A model inside this process that writes several answers at once.
 
     All evaluation happens in one thread. Prompts are rendered and tokens counted in others, beside it:
     a vocabulary does not change once it is loaded.
     """
 
-    features: frozenset[Feature] = frozenset({"stop", "seed", "penalties", "logit_bias", "response_format"})
-    concurrency = 1
+    features: frozenset[Feature] = frozenset(
+        {"stop", "seed", "penalties", "logit_bias", "logprobs", "response_format", "tools"}
+    )
 
-    def __init__(self, model: Model, options: LlamaCppOptions, worker: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, model: Model, options: LlamaCppOptions, worker: ThreadPoolExecutor, prompts: Prompts
+    ) -> None:
         self.parameters = model.parameters
         if model.vocabulary.infill is not None:
             self.features = self.features | {"suffix"}
+        self.concurrency = len(model.context.streams)
         self._model = model
         self._options = options
         self._worker = worker
+        self._prompts = prompts
         self._tokenizers = ThreadPoolExecutor(2, "llama-cpp-tokens")
         self._template = ChatTemplate(
             model.template, bos=model.vocabulary.bos_text, eos=model.vocabulary.eos_text
         )
-        # asyncio's lock wakes its waiters in the order they came, and one that is cancelled leaves.
-        self._turn = asyncio.Lock()
-        self._closed = False
+        self._scheduler = Scheduler(model.context, prompts, together=_together(model, options))
+        self._work = worker.submit(self._scheduler.run)
 
     @property
     def context_window(self) -> int:
@@ -75,11 +95,11 @@ class LlamaCppBackend(Backend):
         return self._model.context.size
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        """Answer a request when its turn has come.
+        """Answer a request, in turns with the others.
 
         Raises:
             ContextOverflow: the prompt leaves no room for an answer.
-            RequestError: the response format cannot be served, or the template refuses the messages.
+            RequestError: the response format or a tool cannot be served, or the template refuses.
             BackendError: llama.cpp failed, or the backend was closed.
         """
         prompt = await self._beside(self._prepare, request)
@@ -88,21 +108,16 @@ class LlamaCppBackend(Backend):
                 f"the prompt has {len(prompt.tokens)} tokens, the model's window {self.context_window}",
                 param="messages",
             )
-        await self._turn.acquire()
-        deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
-        work = self._start(prompt, request, deltas)
+        job = Job(self._model, prompt, request, self._options)
+        self._scheduler.submit(job)
         try:
-            while (delta := await deltas.get()) is not None:
+            while (delta := await job.deltas.get()) is not None:
                 yield delta
-                if delta.finish_reason is not None:
-                    break
-            else:
-                await work
-                raise BackendUnavailable("the model was closed before the answer was complete")
+            if job.error is not None:
+                raise job.error
         finally:
-            if not work.done():
-                self._model.context.interrupt.set()
-            await settle(work)
+            self._scheduler.cancel(job)
+            await settle(job.done)
 
     async def count_prompt(self, request: GenerateRequest) -> int:
         """Count the tokens of the prompt, rendered exactly as for an answer."""
@@ -116,50 +131,25 @@ class LlamaCppBackend(Backend):
         return counts
 
     async def close(self) -> None:
-        """Stop what runs and free the model."""
-        self._closed = True
-        self._model.context.interrupt.set()
+        """Stop what runs, save what is worth it, and free the model."""
+        self._scheduler.close()
         freeing = asyncio.ensure_future(asyncio.to_thread(self._free))
         await settle(freeing)
         freeing.result()
 
     def _free(self) -> None:
         self._tokenizers.shutdown()
+        self._work.result()
+        self._worker.submit(self._prompts.close).result()
         self._worker.submit(self._model.close).result()
         self._worker.shutdown()
 
-    def _start(
-        self, prompt: Prompt, request: GenerateRequest, deltas: asyncio.Queue[Delta | None]
-    ) -> asyncio.Future[None]:
-        """Let the worker begin; the turn ends when it is done, whoever still reads the answer."""
-        loop = asyncio.get_running_loop()
-
-        def emit(delta: Delta) -> None:
-            loop.call_soon_threadsafe(deltas.put_nowait, delta)
-
-        def end(work: asyncio.Future[None]) -> None:
-            work.exception()  # retrieved here, for when nobody reads on
-            self._turn.release()
-            deltas.put_nowait(None)
-
-        try:
-            if self._closed:
-                raise BackendUnavailable("the model is closed")
-            self._model.context.interrupt.clear()
-            work = loop.run_in_executor(
-                self._worker, generate, self._model, prompt, request, self._options, emit
-            )
-        except BaseException:
-            self._turn.release()
-            raise
-        work.add_done_callback(end)
-        return work
-
     def _prepare(self, request: GenerateRequest) -> Prompt:
+        infill = self._infill(request) is not None
         return Prompt(
             tokens=self._encode(request),
-            stop=(*request.stop, *(() if self._infill(request) else self._template.stop)),
-            grammar=grammar_for(request.response_format),
+            stop=(*request.stop, *(() if infill else self._template.stop)),
+            form=NO_FORM if infill else form_for(request, self._template.dialect),
         )
 
     def _encode(self, request: GenerateRequest) -> list[int]:
@@ -167,7 +157,7 @@ class LlamaCppBackend(Backend):
             prefix = "\n\n".join(message.text for message in request.messages)
             pieces = infill.between(prefix, request.suffix or "")
         else:
-            pieces = self._template.render(request.messages)
+            pieces = self._template.render(request.messages, offered(request))
         return self._model.vocabulary.encode(pieces)
 
     def _infill(self, request: GenerateRequest) -> Infill | None:
@@ -180,6 +170,31 @@ class LlamaCppBackend(Backend):
         except RuntimeError as error:
             raise BackendUnavailable("the model is closed") from error
         return await asyncio.wrap_future(call)
+
+
+def _prompts(model: Model, path: Path, options: LlamaCppOptions) -> Prompts:
+    """Set up what remembers prompts.
+
+    Raises:
+        ConfigError: the folder cannot be used.
+    """
+    files = None
+    if options.slot_save_path is not None:
+        import llama_cpp
+
+        made_with = (llama_cpp.__version__, platform.machine(), options.type_k, options.type_v)
+        files = StateFiles(
+            Path(options.slot_save_path).expanduser(),
+            options.slot_save_bytes,
+            fingerprint(path, *made_with, options.flash_attn, model.context.size),
+        )
+    return Prompts(model.context, PromptCache(options.cache_bytes), files)
+
+
+def _together(model: Model, options: LlamaCppOptions) -> bool:
+    if options.cont_batching is not None:
+        return options.cont_batching
+    return gpu_layers(options, model.library) != 0
 
 
 def _discard(loading: Future[Model]) -> None:

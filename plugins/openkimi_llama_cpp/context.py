@@ -1,17 +1,20 @@
-"""What the model has read so far, and the way to read on."""
+"""What the model has read so far, in several streams, and the ways to read on and to go back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import ctypes
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from openkimi import BackendError, ConfigError
+from openkimi_llama_cpp.batch import Batch
 from openkimi_llama_cpp.interrupt import Interrupt
 from openkimi_llama_cpp.options import LlamaCppOptions
-from openkimi_llama_cpp.placement import context_params
+from openkimi_llama_cpp.placement import context_params, streams_for
 from openkimi_llama_cpp.vocabulary import Logits
 
 MOST_BY_DEFAULT = 8192
@@ -25,124 +28,149 @@ class Interrupted(Exception):
     """The work was stopped because nobody waits for it any more."""
 
 
-class Reading(NamedTuple):
-    """A prompt that was read, with the logits at its end; ``even`` if a first reading gives the same ones."""
+class Ending(NamedTuple):
+    """The logits after a prompt of ``length`` tokens; ``even`` if a first reading gives the same ones."""
 
-    tokens: list[int]
+    length: int
     logits: Logits
     even: bool
 
 
+class Snapshot(NamedTuple):
+    """What a stream held at one time: its tokens, and llama.cpp's state of them."""
+
+    tokens: NDArray[np.int32]
+    even: int
+    data: NDArray[np.uint8]
+    ending: Ending | None = None
+
+
+class Stream:
+    """One sequence of tokens in the context.
+
+    The first ``even`` of its ``tokens`` have the values of a first reading, to the last bit. ``ending``
+    belongs to the last prompt that was read, and to no other tokens than the present ones.
+    """
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        self.tokens: list[int] = []
+        self.even = 0
+        self.ending: Ending | None = None
+
+
 class Context:
-    """What the model has read so far, and the way to read on."""
+    """The memory of a loaded model: streams of ``size`` tokens each that know nothing of one another.
+
+    Each stream has a cache of its own (``kv_unified`` off), so that what a stream computes does not depend,
+    to the last bit, on what else is there.
+    """
 
     def __init__(self, library: Any, weights: Any, options: LlamaCppOptions) -> None:
+        """Make the context.
+
+        Raises:
+            ConfigError: memory does not suffice.
+        """
         trained: int = library.llama_model_n_ctx_train(weights)
         wanted = options.context_length or min(trained, MOST_BY_DEFAULT)
         if wanted > trained:
             _log.warning("context_longer_than_trained", context_length=wanted, trained=trained)
+        streams = streams_for(options, library, weights, wanted)
         self._library = library
-        self.handle = library.llama_init_from_model(weights, context_params(options, library, wanted))
+        self.handle = library.llama_init_from_model(
+            weights, context_params(options, library, wanted, streams)
+        )
         if not self.handle:
             raise ConfigError(
-                f"llm.context_length: no context of {wanted} tokens can be made, most likely for want of "
-                "memory; set a smaller one, or a smaller llm.type_k and llm.type_v such as 'q8_0'"
+                f"llm.context_length: no context of {wanted} tokens for {streams} answers at once can be "
+                "had, most likely for want of memory; lower it or llm.parallel, or set a smaller llm.type_k "
+                "and llm.type_v such as 'q8_0'"
             )
-        self.size = min(wanted, int(library.llama_n_ctx(self.handle)))
+        self.size = min(wanted, int(library.llama_n_ctx_seq(self.handle)))
         self.interrupt = Interrupt()
         self.interrupt.attach(library, self.handle)
+        self.most_at_once = int(library.llama_n_batch(self.handle)) // UNIT * UNIT
+        self.streams = tuple(map(Stream, range(streams)))
         self._memory = library.llama_get_memory(self.handle)
-        batch = int(library.llama_n_batch(self.handle))
-        self._step = batch // UNIT * UNIT if self.interrupt.native else UNIT
+        self._batch = Batch(library, int(library.llama_n_batch(self.handle)))
         self._vocabulary_size: int = library.llama_vocab_n_tokens(library.llama_model_get_vocab(weights))
-        self._tokens: list[int] = []
-        self._even = 0
-        self._logits: Logits = np.zeros(0, np.float32)
-        self._prompt: Reading | None = None
 
-    def read(self, tokens: list[int], *, reproducible: bool) -> int:
-        """Evaluate a prompt, from the first token on that differs from what was read before.
-
-        Returns how many tokens were still known. A reproducible reading repeats the few tokens whose
-        values could differ in the last bit from those of a first reading.
+    def decode(self, stream: Stream, tokens: Sequence[int]) -> Logits:
+        """Evaluate more tokens of a stream; the logits after the last one are valid until the next call.
 
         Raises:
-            Interrupted: :attr:`interrupt` was set.
+            Interrupted: :attr:`interrupt` was set; the stream is as it was.
             BackendError: llama.cpp failed.
         """
-        if self._restore(tokens, reproducible=reproducible):
-            return len(tokens)
-        known = min(_common_prefix(self._tokens, tokens), len(tokens) - 1)
-        if reproducible:
-            known = min(known, self._even) // UNIT * UNIT
-        known = self._forget_from(known)
-        even = known <= self._even and known % UNIT == 0
-        self._even = min(self._even, known) // UNIT * UNIT
-        for part in self._parts(tokens, known):
-            self._decode(part)
-        if even:
-            self._even = len(tokens) // UNIT * UNIT
-        self._prompt = Reading(list(tokens), self._logits.copy(), even)
-        return known
+        self._run(self._batch.run(tokens, len(stream.tokens), stream.id), [stream], len(tokens))
+        stream.tokens.extend(tokens)
+        return self._logits(-1)
 
-    def append(self, token: int) -> None:
-        """Evaluate one more token."""
-        self._decode((token,))
+    def decode_each(self, streams: Sequence[Stream], tokens: Sequence[int]) -> list[Logits]:
+        """Evaluate one more token of each of several streams at once, with the errors of :meth:`decode`."""
+        steps = [
+            (token, len(stream.tokens), stream.id) for token, stream in zip(tokens, streams, strict=True)
+        ]
+        self._run(self._batch.each(steps), streams, len(steps))
+        for token, stream in zip(tokens, streams, strict=True):
+            stream.tokens.append(token)
+        return [self._logits(at) for at in range(len(steps))]
 
-    @property
-    def logits(self) -> Logits:
-        """The logits of the token that comes next, of shape ``(vocabulary,)``; valid until then."""
-        return self._logits
+    def forget_from(self, stream: Stream, position: int) -> int:
+        """Forget a stream's tokens from a position on; models that cannot forget a part forget it all."""
+        library = self._library
+        if position == 0 or not library.llama_memory_seq_rm(self._memory, stream.id, position, -1):
+            library.llama_memory_seq_rm(self._memory, stream.id, -1, -1)
+            position = 0
+        del stream.tokens[position:]
+        stream.even = min(stream.even, position)
+        if stream.ending is not None and stream.ending.length > position:
+            stream.ending = None
+        return position
+
+    def snapshot(self, stream: Stream) -> Snapshot | None:
+        """Copy what a stream holds; None where llama.cpp cannot."""
+        size = int(self._library.llama_state_seq_get_size(self.handle, stream.id))
+        data = np.empty(size, np.uint8)
+        written = self._library.llama_state_seq_get_data(self.handle, _bytes(data), size, stream.id)
+        if not size or written != size:
+            return None
+        return Snapshot(np.array(stream.tokens, np.int32), stream.even, data, stream.ending)
+
+    def restore(self, stream: Stream, snapshot: Snapshot) -> bool:
+        """Let a stream hold what another one did; when llama.cpp refuses, it is empty."""
+        self.forget_from(stream, 0)
+        data = snapshot.data
+        read = self._library.llama_state_seq_set_data(self.handle, _bytes(data), data.size, stream.id)
+        if read != data.size:
+            self.forget_from(stream, 0)
+            return False
+        stream.tokens = snapshot.tokens.tolist()
+        stream.even, stream.ending = snapshot.even, snapshot.ending
+        return True
 
     def close(self) -> None:
         """Free the context."""
         self._library.llama_free(self.handle)
         self.interrupt.free()
 
-    def _parts(self, tokens: Sequence[int], start: int) -> Iterator[Sequence[int]]:
-        edge = max(start, len(tokens) // UNIT * UNIT)
-        for at in range(start, edge, self._step):
-            yield tokens[at : min(at + self._step, edge)]
-        if edge < len(tokens):
-            yield tokens[edge:]
-
-    def _decode(self, tokens: Sequence[int]) -> None:
+    def _run(self, batch: Any, streams: Sequence[Stream], count: int) -> None:
         if self.interrupt.is_set():
             raise Interrupted
-        library = self._library
-        array = (library.llama_token * len(tokens))(*tokens)
-        code = library.llama_decode(self.handle, library.llama_batch_get_one(array, len(tokens)))
+        code = self._library.llama_decode(self.handle, batch)
         if code == 0:
-            self._tokens.extend(tokens)
-            logits = library.llama_get_logits_ith(self.handle, -1)
-            self._logits = np.ctypeslib.as_array(logits, (self._vocabulary_size,))
             return
-        self._forget_from(len(self._tokens) if code == 2 else 0)
-        if self.interrupt.is_set():
+        for stream in streams:
+            self.forget_from(stream, len(stream.tokens) if code == 2 else 0)
+        if code == 2:
             raise Interrupted
-        raise BackendError(f"llama.cpp could not evaluate {len(tokens)} tokens (code {code})")
+        raise BackendError(f"llama.cpp could not evaluate {count} tokens (code {code})")
 
-    def _restore(self, tokens: list[int], *, reproducible: bool) -> bool:
-        """Go back to the end of the last prompt, when it is the same: no token needs to be read."""
-        last, size = self._prompt, len(tokens)
-        if last is None or last.tokens != tokens or (reproducible and not last.even):
-            return False
-        if self._tokens[:size] != tokens or self._forget_from(size) != size:
-            return False
-        self._logits = last.logits
-        return True
-
-    def _forget_from(self, position: int) -> int:
-        """Forget what was read from a position on; models that cannot forget a part forget it all."""
-        if position == 0 or not self._library.llama_memory_seq_rm(self._memory, 0, position, -1):
-            self._library.llama_memory_clear(self._memory, True)
-            position = 0
-        del self._tokens[position:]
-        self._even = min(self._even, position)
-        return position
+    def _logits(self, at: int) -> Logits:
+        logits = self._library.llama_get_logits_ith(self.handle, at)
+        return np.ctypeslib.as_array(logits, (self._vocabulary_size,))
 
 
-def _common_prefix(known: Sequence[int], wanted: Sequence[int]) -> int:
-    pairs = zip(known, wanted, strict=False)
-    shorter = min(len(known), len(wanted))
-    return next((position for position, (a, b) in enumerate(pairs) if a != b), shorter)
+def _bytes(data: NDArray[np.uint8]) -> Any:
+    return data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from openkimi import ConfigError, PluginError
+from openkimi import ConfigError, PluginError, parse_size
 from openkimi_gguf.models import DEFAULT_MODEL, locate
 
 INSTALL = "pip install 'openkimi[llama-cpp]'"
@@ -45,6 +45,34 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Meta(description="Threads that read the prompt; null is every available core, at most 16."),
     ] = None
     n_batch: Annotated[int, Meta(description="Prompt tokens read in one step.", ge=64)] = 512
+    parallel: Annotated[
+        Annotated[int, Meta(ge=1, le=64)] | None,
+        Meta(
+            description="Answers written at the same time, each with a window of its own in memory; null is 4, "
+            "fewer where they would take more than an eighth of the free memory."
+        ),
+    ] = None
+    cont_batching: Annotated[
+        bool | None,
+        Meta(
+            description="Write a token of several answers in one step: quicker on a GPU, but an answer then "
+            "depends, in its last bits, on what else is answered; null is on when the model is on a GPU."
+        ),
+    ] = None
+    cache_ram: Annotated[
+        str | int,
+        Meta(description='Memory for prompts that were read and may come again, such as "512MiB"; 0 is off.'),
+    ] = "1GiB"
+    slot_save_path: Annotated[
+        str | None,
+        Meta(
+            description="A folder for prompts that were read, so that they need not be read again after a "
+            "restart; it holds what they say. null keeps none."
+        ),
+    ] = None
+    slot_save_size: Annotated[
+        str | int, Meta(description="The most bytes in that folder; the least recently used files go.")
+    ] = "2GiB"
     type_k: Annotated[KVType, Meta(description="The number format of the cached keys.")] = "f16"
     type_v: Annotated[KVType, Meta(description="The number format of the cached values.")] = "f16"
     flash_attn: Annotated[bool | None, Meta(description="Flash attention; null lets llama.cpp decide.")] = (
@@ -58,6 +86,24 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     load_in_8bit: Annotated[bool, Meta(description="Not for GGUF: choose a Q8_0 file instead.")] = False
     load_in_4bit: Annotated[bool, Meta(description="Not for GGUF: choose a Q4_K_M file instead.")] = False
 
+    @property
+    def cache_bytes(self) -> int:
+        """The size of ``cache_ram``.
+
+        Raises:
+            ConfigError: it is no size.
+        """
+        return 0 if self.cache_ram in {0, "0"} else parse_size(self.cache_ram, where="llm.cache_ram")
+
+    @property
+    def slot_save_bytes(self) -> int:
+        """The size of ``slot_save_size``.
+
+        Raises:
+            ConfigError: it is no size.
+        """
+        return parse_size(self.slot_save_size, where="llm.slot_save_size")
+
 
 def check(options: LlamaCppOptions) -> None:
     """Refuse what would fail when the model is opened; nothing is loaded or fetched.
@@ -66,6 +112,7 @@ def check(options: LlamaCppOptions) -> None:
         PluginError: llama-cpp-python is not installed.
         ConfigError: an option that cannot work, or a model that cannot be found.
     """
+    _ = options.cache_bytes, options.slot_save_bytes
     if find_spec("llama_cpp") is None:
         raise PluginError(f"llm.type: 'llama-cpp' needs llama-cpp-python, which is not installed: {INSTALL}")
     _check_quantisation(options)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from openkimi import BackendError, GenerateRequest
-from openkimi_llama_cpp.grammar import unusable
+from openkimi_gguf.form import Form
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.vocabulary import Logits, Vocabulary
 
@@ -32,9 +32,9 @@ class Sampler:
         vocabulary: Vocabulary,
         request: GenerateRequest,
         options: LlamaCppOptions,
-        grammar: str | None,
+        form: Form,
     ) -> None:
-        """Build the samplers.
+        """Build the samplers; a lazy grammar holds nothing until :meth:`begin`.
 
         Raises:
             RequestError: llama.cpp does not accept the grammar.
@@ -43,7 +43,16 @@ class Sampler:
         self._size = vocabulary.size
         self._blank = np.zeros(vocabulary.size, _CANDIDATE)
         self._blank["id"] = np.arange(vocabulary.size)
-        self._grammar = self._parse(vocabulary, grammar) if grammar else None
+        self._vocabulary = vocabulary
+        self._form = form
+        spoken = vocabulary.ids(form.dialect.specials) if form.dialect else frozenset[int]()
+        silent = [token for token in vocabulary.controls - spoken if not vocabulary.ends(token)]
+        self._silent = np.array(silent, np.int64)
+        self._grammar = self._waiting = None
+        if form.lazy:
+            self._waiting = self._parse()
+        elif form.grammar is not None:
+            self._grammar = self._parse()
         self._adjust, self._choose = self._chain(), self._chain()
         self._add_adjustments(request)
         self._add_choice(request, options)
@@ -60,6 +69,8 @@ class Sampler:
         if self._grammar is None:
             token = self._chosen(candidates)
         else:
+            # A grammar reads control tokens as text, which they are not.
+            candidates["logit"][self._silent] = -np.inf
             token = self._chosen(candidates.copy())
             if not self._allowed(candidates["id"] == token, candidates).size:
                 token = self._chosen(self._best_allowed(candidates))
@@ -67,22 +78,45 @@ class Sampler:
         self._library.llama_sampler_accept(self._adjust, token)
         return token
 
+    def begin(self, text: str) -> bool:
+        """Let a lazy grammar hold the answer from ``text`` on, written already; False if it does not fit.
+
+        Any other grammar is content with any text.
+        """
+        if self._waiting is None:
+            return True
+        for token in self._vocabulary.tokenize(text):
+            if not self._fits(token):
+                self._library.llama_sampler_free(self._waiting)
+                self._waiting = self._parse()
+                return False
+            # It ends the process over a token that does not fit.
+            self._library.llama_sampler_accept(self._waiting, token)
+        self._grammar, self._waiting = self._waiting, None
+        return True
+
     def close(self) -> None:
         """Free the samplers."""
-        for sampler in (self._adjust, self._choose, self._grammar):
+        for sampler in (self._adjust, self._choose, self._grammar, self._waiting):
             if sampler is not None:
                 self._library.llama_sampler_free(sampler)
-        self._adjust = self._choose = self._grammar = None
+        self._adjust = self._choose = self._grammar = self._waiting = None
 
     def _chain(self) -> Any:
         library = self._library
         return library.llama_sampler_chain_init(library.llama_sampler_chain_default_params())
 
-    def _parse(self, vocabulary: Vocabulary, grammar: str) -> Any:
-        sampler = self._library.llama_sampler_init_grammar(vocabulary.handle, grammar.encode(), b"root")
+    def _parse(self) -> Any:
+        grammar = (self._form.grammar or "").encode()
+        sampler = self._library.llama_sampler_init_grammar(self._vocabulary.handle, grammar, b"root")
         if not sampler:
-            raise unusable("it is too large, or goes round in circles")
+            raise self._form.unusable("it is too large, or goes round in circles")
         return sampler
+
+    def _fits(self, token: int) -> bool:
+        candidate = self._blank[token : token + 1].copy()
+        self._apply(self._waiting, candidate)
+        return bool(np.isfinite(candidate["logit"][0]))
 
     def _add_adjustments(self, request: GenerateRequest) -> None:
         library, add = self._library, self._library.llama_sampler_chain_add
@@ -118,7 +152,7 @@ class Sampler:
             allowed = self._allowed(selection, candidates)
             if allowed.size:
                 return allowed
-        raise BackendError("the response format leaves the model no token to go on with")
+        raise BackendError("the format, or the tools, leave the model no token to go on with")
 
     def _allowed(self, selection: Any, candidates: Candidates) -> Candidates:
         selected = candidates[selection].copy()

@@ -40,6 +40,7 @@ class Vocabulary:
         self._markers = self._read_markers(template)
         self._pattern = _any_of(self._markers)
         self.markers = frozenset(marker.id for marker in self._markers.values())
+        self.controls = frozenset(filter(self._is_control, self.markers))
 
     def encode(self, pieces: Iterable[Piece]) -> list[int]:
         """Turn a rendered prompt into ids, as if it were one text but for markers in users' text."""
@@ -71,12 +72,15 @@ class Vocabulary:
         """Count the tokens of each text."""
         return [len(self.tokenize(text)) if text else 0 for text in texts]
 
-    def piece(self, token: int) -> bytes:
-        """Return the bytes of a token, nothing for a control token; a character may span several."""
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """Return the bytes of a token, nothing for a control token but if ``special``.
+
+        A character may span several tokens.
+        """
         size = 64
         while True:
             buffer = ctypes.create_string_buffer(size)
-            count = self._library.llama_token_to_piece(self.handle, token, buffer, size, 0, False)
+            count = self._library.llama_token_to_piece(self.handle, token, buffer, size, 0, special)
             if count >= 0:
                 return buffer.raw[:count]
             size = -count
@@ -84,6 +88,14 @@ class Vocabulary:
     def ends(self, token: int) -> bool:
         """Tell whether a token ends the answer."""
         return bool(self._library.llama_vocab_is_eog(self.handle, token))
+
+    def ids(self, texts: Iterable[str]) -> frozenset[int]:
+        """Find the special tokens of some texts; those that the model lacks are left out."""
+        return frozenset(marker.id for text in texts if (marker := self._markers.get(text)))
+
+    def _is_control(self, token: int) -> bool:
+        flags = self._library.llama_vocab_get_attr(self.handle, token)
+        return bool(flags & self._library.LLAMA_TOKEN_ATTR_CONTROL)
 
     def _runs(self, pieces: Iterable[Piece]) -> Iterable[tuple[str, Marker | None]]:
         """Yield the text before each marker of the template, then the text after the last one."""

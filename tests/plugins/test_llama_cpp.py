@@ -135,7 +135,7 @@ async def test_a_closed_stream_frees_the_model(backend: LlamaCppBackend) -> None
 
     await stream.aclose()
 
-    assert not backend._turn.locked()
+    assert not backend._scheduler.busy
     text, _ = await answer(backend, request("Repeat the word volcano."))
     assert "volcano" in text.lower()
 
@@ -146,14 +146,14 @@ async def test_a_cancelled_prompt_stops_being_read(backend: LlamaCppBackend) -> 
     context = backend._model.context
     before = await backend.count_prompt(asked)
     task = asyncio.create_task(answer(backend, asked))
-    await until(lambda: bool(context._tokens))
+    await until(lambda: any(stream.tokens for stream in context.streams))
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert not backend._turn.locked()
-    assert len(context._tokens) < before
+    assert not backend._scheduler.busy
+    assert max(len(stream.tokens) for stream in context.streams) < before
     text, _ = await answer(backend, request("Repeat the word volcano."))
     assert "volcano" in text.lower()
 
@@ -163,7 +163,7 @@ async def test_a_batch_is_stopped_in_the_middle(model_file: Path) -> None:
     async with open_component(provider(), model_path=str(model_file), n_batch=2048) as backend:
         context = backend._model.context
         task = asyncio.create_task(answer(backend, request(SPEECH.read_text()[:12_000])))
-        await until(backend._turn.locked)
+        await until(lambda: backend._scheduler.busy)
         await asyncio.sleep(0.1)
 
         task.cancel()
@@ -171,7 +171,7 @@ async def test_a_batch_is_stopped_in_the_middle(model_file: Path) -> None:
             await task
 
         assert context.interrupt.native
-        assert context._tokens == []
+        assert not any(stream.tokens for stream in context.streams)
 
 
 async def test_a_cancelled_request_leaves_the_queue(backend: LlamaCppBackend) -> None:
@@ -212,7 +212,7 @@ async def test_counting_does_not_wait_for_an_answer(backend: LlamaCppBackend) ->
 
         counts = [await backend.count_tokens([SPEECH.read_text()[:5000], "", "hello"]) for _ in range(5)]
 
-        assert backend._turn.locked()
+        assert backend._scheduler.busy
     assert counts == [alone] * 5
     assert alone[1:] == [0, 1]
 

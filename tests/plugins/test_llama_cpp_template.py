@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from openkimi import Message, RequestError, ResponseFormat, ToolCall
+from openkimi import GenerateRequest, Message, RequestError, ResponseFormat, ToolCall
+from openkimi_gguf.dialect import HERMES
+from openkimi_gguf.form import form_for
 from openkimi_gguf.pieces import Piece
 from openkimi_gguf.template import ChatTemplate
-from openkimi_llama_cpp.grammar import grammar_for
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -114,7 +115,8 @@ def test_tool_calls_are_spelled_out_where_the_template_has_none() -> None:
 
     told = rendered(CHATML, say("user", "?"), say("assistant", "", tool_calls=(call,)), say("tool", "18"))
 
-    assert 'assistant\nTool call: look_up({"city": "Paris"})' in told
+    assert 'assistant\n<tool_call>\n{"name": "look_up", "arguments": {"city": "Paris"}}\n</tool_call>' in told
+    assert "user\n<tool_response>\n18\n</tool_response>" in told
 
 
 def test_what_no_form_fits_is_the_callers_error() -> None:
@@ -157,9 +159,10 @@ def test_what_templates_expect_is_there() -> None:
 
 def test_strings_in_a_grammar_hold_no_raw_line_breaks() -> None:
     """The grammar of JSON forbids the control characters that JSON forbids."""
-    grammar = grammar_for(ResponseFormat(type="json_object"))
+    asked = GenerateRequest(messages=(), response_format=ResponseFormat(type="json_object"))
+    grammar = form_for(asked, HERMES).grammar
 
     assert grammar is not None
     assert r"[^\"\\\x7F\x00-\x1F]".replace('\\"', '"') in grammar
     assert '[^"\\\\]' not in grammar
-    assert grammar_for(ResponseFormat()) is None
+    assert form_for(GenerateRequest(messages=()), HERMES).grammar is None
