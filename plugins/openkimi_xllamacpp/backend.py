@@ -91,7 +91,7 @@ class XllamacppBackend(Backend):
         parameters: int,
     ) -> None:
         self.parameters = parameters
-        self.concurrency = options.parallel
+        self.concurrency = options.slots
         self._engine = engine
         self._client = client
         self._options = options
@@ -100,7 +100,7 @@ class XllamacppBackend(Backend):
             self.features = self.features | {"suffix"}
         self._window = window
         self._template = template
-        self._slots = asyncio.Semaphore(options.parallel)
+        self._slots = asyncio.Semaphore(options.slots)
         self._at_work: set[Answer] = set()
 
     @property

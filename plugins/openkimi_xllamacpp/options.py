@@ -46,13 +46,9 @@ class XllamacppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ] = None
     n_batch: Annotated[int, Meta(description="Prompt tokens read in one step.", ge=64)] = 512
     parallel: Annotated[
-        int,
-        Meta(
-            description="Answers written at the same time, each with a window of its own in memory.",
-            ge=1,
-            le=64,
-        ),
-    ] = 4
+        Annotated[int, Meta(ge=1, le=64)] | None,
+        Meta(description="Answers written at the same time, each with a window of its own; null is 4."),
+    ] = None
     cache_ram: Annotated[
         str | int,
         Meta(description='Memory for prompts that were read and may come again, such as "512MiB"; 0 is off.'),
@@ -69,6 +65,11 @@ class XllamacppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ] = 0.05
     load_in_8bit: Annotated[bool, Meta(description="Not for GGUF: choose a Q8_0 file instead.")] = False
     load_in_4bit: Annotated[bool, Meta(description="Not for GGUF: choose a Q4_K_M file instead.")] = False
+
+    @property
+    def slots(self) -> int:
+        """How many answers are written at the same time."""
+        return self.parallel or 4
 
     @property
     def cache_mib(self) -> int:
