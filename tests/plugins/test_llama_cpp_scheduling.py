@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -21,6 +22,7 @@ from openkimi_llama_cpp import register_backends
 from openkimi_llama_cpp.backend import LlamaCppBackend
 from openkimi_llama_cpp.context import Snapshot
 from openkimi_llama_cpp.prompt_cache import PromptCache
+from openkimi_llama_cpp.state_files import StateFiles
 
 pytestmark = pytest.mark.model
 
@@ -278,6 +280,18 @@ async def test_the_folder_of_slots_stays_within_its_size(tmp_path: Path) -> None
     files = files_in(tmp_path)
     assert 0 < len(files) < 3
     assert sum(file.stat().st_size for file in files) <= 20 << 20
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
+    """A file that was not finished is removed later, one that may still be written is not."""
+    old, new = tmp_path / "old.part", tmp_path / "new.part"
+    for path in (old, new):
+        path.write_bytes(b"x")
+    os.utime(old, (0, 0))
+
+    StateFiles(tmp_path, 1 << 20, "model")
+
+    assert files_in(tmp_path) == [new]
 
 
 async def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
