@@ -21,13 +21,13 @@ from openkimi import (
     GenerateRequest,
 )
 from openkimi_gguf.fetching import fetch
+from openkimi_gguf.form import NO_FORM, form_for, offered
 from openkimi_gguf.metadata import Metadata, MetadataError, read_metadata
 from openkimi_gguf.pieces import Infill, Piece
 from openkimi_gguf.template import ChatTemplate
 from openkimi_xllamacpp.answer import Answer
-from openkimi_xllamacpp.client import Client, open_client
+from openkimi_xllamacpp.client import Client, GrammarRefused, open_client
 from openkimi_xllamacpp.engine import Engine, open_engine
-from openkimi_xllamacpp.grammar import grammar_for
 from openkimi_xllamacpp.options import XllamacppOptions
 from openkimi_xllamacpp.payload import Prompt, payload_for
 from openkimi_xllamacpp.process import Folder
@@ -76,7 +76,7 @@ class XllamacppBackend(Backend):
     """
 
     features: frozenset[Feature] = frozenset(
-        {"stop", "seed", "penalties", "logit_bias", "logprobs", "response_format"}
+        {"stop", "seed", "penalties", "logit_bias", "logprobs", "response_format", "tools"}
     )
 
     def __init__(
@@ -113,7 +113,7 @@ class XllamacppBackend(Backend):
 
         Raises:
             ContextOverflow: the prompt leaves no room for an answer.
-            RequestError: the response format cannot be served, or the template refuses the messages.
+            RequestError: the response format or a tool cannot be served, or the template refuses.
             BackendError: llama.cpp failed, or the backend was closed.
         """
         prompt = await self._prepare(request)
@@ -123,7 +123,7 @@ class XllamacppBackend(Backend):
                 param="messages",
             )
         payload = payload_for(prompt, request, self._options)
-        answer = Answer(top_logprobs=request.top_logprobs)
+        answer = Answer(top_logprobs=request.top_logprobs, form=prompt.form, stop=prompt.own_stop)
         async with self._slots:
             try:
                 async with self._client.complete(payload) as events:
@@ -131,8 +131,12 @@ class XllamacppBackend(Backend):
                         self._at_work.add(answer)
                         if (delta := answer.delta(event)) is not None:
                             yield delta
-                if not answer.complete:
+                        if answer.over:
+                            break
+                if not answer.over:
                     raise BackendUnavailable("the model was closed before the answer was complete")
+            except GrammarRefused as error:
+                raise prompt.form.unusable("it is too large, or goes round in circles") from error
             finally:
                 self._at_work.discard(answer)
                 if not (answer.complete or self._engine.closed):
@@ -148,15 +152,16 @@ class XllamacppBackend(Backend):
 
     async def _prepare(self, request: GenerateRequest) -> Prompt:
         pieces = await asyncio.to_thread(self._render, request)
+        infill = self._infill(request) is not None
         return Prompt(
             tokens=await self._vocabulary.encode(pieces),
-            stop=(*request.stop, *(() if self._infill(request) else self._template.stop)),
-            grammar=await asyncio.to_thread(grammar_for, request.response_format),
+            stop=(*request.stop, *(() if infill else self._template.stop)),
+            form=NO_FORM if infill else await asyncio.to_thread(form_for, request, self._template.dialect),
         )
 
     def _render(self, request: GenerateRequest) -> list[Piece]:
         if (infill := self._infill(request)) is None:
-            return self._template.render(request.messages)
+            return self._template.render(request.messages, offered(request))
         prefix = "\n\n".join(message.text for message in request.messages)
         return infill.between(prefix, request.suffix or "")
 

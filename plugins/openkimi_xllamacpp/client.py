@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from openkimi import BackendError, BackendUnavailable, ContextOverflow, RequestError
+from openkimi import BackendError, BackendUnavailable, ContextOverflow, OpenKimiError
 from openkimi_xllamacpp.engine import Engine
 from openkimi_xllamacpp.events import Event, events
 
@@ -59,6 +59,10 @@ class _Refusal(msgspec.Struct, frozen=True):
     error: _Reason = _Reason()
 
 
+class GrammarRefused(BackendError):
+    """The engine's parser does not take a grammar: it is too large, or goes round in circles."""
+
+
 class Client:
     """Calls of one engine; made by :func:`open_client`."""
 
@@ -102,7 +106,7 @@ class Client:
 
         Raises:
             ContextOverflow: the prompt does not fit.
-            RequestError: the grammar cannot be used.
+            GrammarRefused: the grammar cannot be used.
             BackendError: the engine failed, or is gone.
         """
         await self._engine.ensure()
@@ -153,7 +157,7 @@ def _gone(error: Exception) -> BackendUnavailable:
     return BackendUnavailable(f"the engine is gone or was closed ({type(error).__name__})")
 
 
-def _refused(status: int, body: bytes) -> BackendError | RequestError:
+def _refused(status: int, body: bytes) -> OpenKimiError:
     try:
         reason = msgspec.json.decode(body, type=_Refusal).error
     except msgspec.MsgspecError:
@@ -161,16 +165,12 @@ def _refused(status: int, body: bytes) -> BackendError | RequestError:
     return failure(reason.message, reason.type, status)
 
 
-def failure(message: str, type: str, status: int = 500) -> BackendError | RequestError:
+def failure(message: str, type: str, status: int = 500) -> OpenKimiError:
     """Make our error of what the engine says."""
     if type == "exceed_context_size_error":
         return ContextOverflow("the prompt does not fit the model's window", param="messages")
     if "grammar" in message:
-        return RequestError(
-            "response_format: the schema cannot be made into a grammar: it is too large, or goes round in "
-            "circles",
-            param="response_format",
-        )
+        return GrammarRefused(message)
     if status == 503:
         return BackendUnavailable("the engine is still loading its model")
     return BackendError(f"llama.cpp could not answer (status {status}): {message[:200]!r}")

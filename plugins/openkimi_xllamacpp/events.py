@@ -24,7 +24,7 @@ class Probability(Alternative, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far the prompt has been read; ``cache`` of its tokens were known."""
+    """How far the prompt has been read; ``cache`` of its tokens needed no reading."""
 
     cache: int = 0
 
@@ -46,11 +46,10 @@ class Event(msgspec.Struct, frozen=True):
     stop_type: str = ""
     tokens_evaluated: int = 0
     tokens_predicted: int = 0
-    cached: int = msgspec.field(name="timings/cache_n", default=0)
     error: Fault | None = None
 
 
-LAST_FIELDS = ("content", "stop", "stop_type", "tokens_evaluated", "tokens_predicted", "timings/cache_n")
+LAST_FIELDS = ("content", "stop", "stop_type", "tokens_evaluated", "tokens_predicted")
 """What the last event is asked to hold; it would tell the whole prompt else."""
 
 _decode = msgspec.json.Decoder(Event).decode

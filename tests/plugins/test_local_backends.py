@@ -29,6 +29,8 @@ from openkimi import (
     Provider,
     RequestError,
     ResponseFormat,
+    Tool,
+    ToolChoice,
     Usage,
 )
 from openkimi.testing.opening import open_component
@@ -315,10 +317,78 @@ async def test_an_unusable_schema_is_the_callers_error(backend: Backend, schema:
     assert (await answer(backend, request()))[0]
 
 
+WEATHER = Tool(
+    name="get_weather",
+    description="Tell the weather of a city.",
+    parameters={
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 30}, "unit": {"enum": ["celsius", "kelvin"]}},
+        "required": ["city", "unit"],
+    },
+)
+
+
+def calls_of(deltas: list[Delta]) -> list[tuple[str, str]]:
+    calls: dict[int, tuple[str, str]] = {}
+    for piece in (piece for delta in deltas for piece in delta.tool_calls):
+        name, arguments = calls.get(piece.index, ("", ""))
+        calls[piece.index] = (name + (piece.name or ""), arguments + piece.arguments)
+    return list(calls.values())
+
+
+@pytest.mark.parametrize(
+    "choice", [ToolChoice(mode="required"), ToolChoice(mode="named", name="get_weather")]
+)
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+async def test_a_call_that_must_come_fits_its_schema(
+    backend: Backend, choice: ToolChoice, temperature: float
+) -> None:
+    """However little the model knows of tools, a required call is one, in pieces, and fits its schema."""
+    asked = request(
+        "Hello!",
+        tools=(WEATHER, Tool(name="stop")) if choice.name else (WEATHER,),
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        temperature=temperature,
+        seed=3,
+        max_tokens=120,
+        stop=("}", "city"),
+    )
+
+    text, deltas = await answer(backend, asked)
+
+    [(name, arguments)] = calls_of(deltas)
+    assert (name, text, deltas[-1].finish_reason) == ("get_weather", "", "tool_calls")
+    jsonschema.validate(json.loads(arguments), WEATHER.parameters or {})
+    assert sum(len(delta.tool_calls) for delta in deltas) > 5
+    assert usage(deltas).completion_tokens > 10
+
+
+async def test_tools_may_be_left_alone(backend: Backend) -> None:
+    """Where a call may come the answer may be text; with ``none`` the tools are not even shown."""
+    shown = request("Say hello.", tools=(WEATHER,))
+    hidden = request("Say hello.", tools=(WEATHER,), tool_choice=ToolChoice(mode="none"))
+
+    text, deltas = await answer(backend, shown)
+
+    assert bool(text) != bool(calls_of(deltas))
+    assert await backend.count_prompt(shown) == usage(deltas).prompt_tokens
+    assert await backend.count_prompt(hidden) < await backend.count_prompt(shown)
+    assert (await answer(backend, hidden))[0]
+
+
+async def test_a_tool_without_a_grammar_is_refused(backend: Backend) -> None:
+    """A tool's schema that makes no grammar is the caller's error, and harms nobody."""
+    for parameters in ({"properties": {"a": {"type": "banana"}}}, {"$ref": "#"}):
+        with pytest.raises(RequestError, match="tools") as raised:
+            await answer(backend, request(tools=(Tool(name="x", parameters=parameters),)))
+
+        assert raised.value.param == "tools"
+    assert (await answer(backend, request()))[0]
+
+
 async def test_log_probabilities(backend: Backend) -> None:
     """Each token that is shown has its log-probability and the likeliest alternatives, best first."""
-    if "logprobs" not in backend.features:
-        pytest.skip("the backend does not offer them")
     text, deltas = await answer(backend, request(logprobs=True, top_logprobs=3, max_tokens=8))
     tokens = [token for delta in deltas for token in delta.logprobs]
 

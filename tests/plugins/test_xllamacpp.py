@@ -21,6 +21,8 @@ from structlog.testing import capture_logs
 from openkimi import BackendError, BackendUnavailable, ConfigError, GenerateRequest, Message, PluginError
 from openkimi.options import convert_options
 from openkimi.testing.opening import open_component
+from openkimi_gguf.dialect import HERMES, LLAMA
+from openkimi_gguf.form import Form
 from openkimi_gguf.models import resolve
 from openkimi_xllamacpp import register_backends
 from openkimi_xllamacpp.answer import Answer
@@ -159,7 +161,7 @@ def test_markers_of_filling_in() -> None:
 def test_a_seed_reads_the_whole_prompt() -> None:
     """What a request asks is written in the engine's words; with a seed nothing is reused."""
     asked = GenerateRequest(messages=(), seed=-1, max_tokens=5, temperature=0.0, logit_bias={7: -1.0})
-    body = payload_for(Prompt([1, 2], ("x", ""), None), asked, XllamacppOptions())
+    body = payload_for(Prompt([1, 2], ("x", "")), asked, XllamacppOptions())
 
     assert (body["seed"], body["cache_prompt"], body["n_predict"]) == (0xFFFFFFFE, False, 5)
     assert (body["top_k"], body["logit_bias"], body["stop"]) == (1, [[7, -1.0]], ["x"])
@@ -174,17 +176,54 @@ async def chunked(data: bytes, size: int) -> AsyncIterator[bytes]:
 @pytest.mark.parametrize("size", [1, 7, 1000])
 async def test_events_are_cut_anywhere(size: int) -> None:
     """Events come in pieces of any size; comments between them say nothing."""
-    data = 'data: {"content":"é"}\n\n: ping\n\ndata: {"stop":true,"timings/cache_n":3}\n\n'.encode()
+    data = 'data: {"content":"é"}\n\n: ping\n\ndata: {"stop":true,"stop_type":"eos"}\n\n'.encode()
 
     found = [event async for event in events(chunked(data, size))]
 
-    assert found == [Event(content="é"), Event(stop=True, cached=3)]
+    assert found == [Event(content="é"), Event(stop=True, stop_type="eos")]
 
 
 async def test_an_unknown_event_is_an_error_of_ours() -> None:
     """An event of another shape is an error that says so."""
     with pytest.raises(BackendError, match="cannot be read"):
         [event async for event in events(chunked(b'data: {"content":1}\n\n', 99))]
+
+
+def test_calls_are_told_from_text() -> None:
+    """Calls come as calls, text before them as text; a stop sequence ends the text and looks at no call."""
+    form = Form(dialect=HERMES, names=("f",))
+    call = '<tool_call>{"name": "f", "arguments": {"a": "END"}}</tool_call>'
+
+    def said(text: str, stop_type: str = "eos") -> tuple[str, str, str | None]:
+        answer = Answer(form=form, stop=("END",))
+        steps = [answer.delta(Event(content=character)) for character in text]
+        deltas = [*steps, None if answer.over else answer.delta(Event(stop=True, stop_type=stop_type))]
+        made = [delta for delta in deltas if delta is not None]
+        calls = "".join(piece.arguments for delta in made for piece in delta.tool_calls)
+        return "".join(delta.content for delta in made), calls, made[-1].finish_reason
+
+    assert said(f"Well. {call}") == ("Well.", '{"a": "END"}', "tool_calls")
+    assert said(call[:-16], "limit") == ("", '{"a": "EN', "length")
+    assert said("Well, that is the EN") == ("Well, that is the EN", "", "stop")
+    answer = Answer(form=form, stop=("END",))
+    assert answer.delta(Event(content="Well. END", tokens_predicted=3)) is not None
+    assert (answer.over, answer.complete) == (True, False)
+
+
+def test_a_grammar_begins_with_a_call() -> None:
+    """What a model may say before a call is held by nothing, a call is; and a dialect's tags are shown."""
+
+    def held(form: Form) -> dict[str, Any]:
+        body = payload_for(Prompt([1], ("x",), form), GenerateRequest(messages=()), XllamacppOptions())
+        names = ("grammar", "grammar_lazy", "grammar_triggers", "preserved_tokens", "stop")
+        return {name: body[name] for name in names if name in body}
+
+    lazy = held(Form(grammar="g", lazy=True, dialect=HERMES, names=("f",)))
+    assert lazy["grammar_triggers"] == [{"type": 1, "value": "<tool_call>"}]
+    assert lazy["preserved_tokens"] == HERMES.specials
+    assert (lazy["grammar"], lazy["grammar_lazy"], lazy["stop"]) == ("g", True, [])
+    assert held(Form(grammar="g", lazy=True, dialect=LLAMA)) == {"stop": []}
+    assert held(Form(grammar="g")) == {"grammar": "g", "stop": ["x"]}
 
 
 def test_probabilities_come_with_their_text() -> None:
@@ -214,7 +253,7 @@ def test_probabilities_come_with_their_text() -> None:
             "Failed to initialize samplers: failed to parse grammar",
             "invalid_request_error",
             400,
-            "RequestError",
+            "GrammarRefused",
         ),
         ("Loading model", "unavailable_error", 503, "BackendUnavailable"),
         ("", "", 500, "BackendError"),
