@@ -48,6 +48,7 @@ class Scheduler:
         self._active: dict[Stream, Job] = {}
         self._closed = False
         self._seconds_per_token = 0.0
+        self._tokens_read = 0.0  # of each prompt, had they all been read side by side
         self._clocks = {True: 0.0, False: 0.0}  # the time of each prompt that is read, and of each answer
 
     @property
@@ -131,8 +132,7 @@ class Scheduler:
                 stream = self._prompts.stream_for(job.tokens, free, reproducible=job.reproducible)
                 self._active[stream] = job
                 job.begin(self._context, stream)
-                unread = len(job.tokens) - job.read
-                job.due = self._clocks[True] + unread * (self._seconds_per_token or A_TOKEN)
+                job.due = self._tokens_read + len(job.tokens) - job.read
             except Exception as error:  # noqa: BLE001 - one job's failure is its own
                 self._fail([job], error)
 
@@ -196,7 +196,10 @@ class Scheduler:
     def _read(self, job: Job) -> bool:
         before, began = job.read, time.perf_counter()
         done = job.read_on(self._slice())
-        if (count := job.read - before) >= UNIT:
+        count = job.read - before
+        others = sum(other.reading for other in self._active.values() if other is not job)
+        self._tokens_read += count / (1 + others)
+        if count >= UNIT:
             self._seconds_per_token = (time.perf_counter() - began) / count
         return done
 
