@@ -122,7 +122,7 @@ class Client:
                 finally:
                     response.close()
         except (aiohttp.ClientError, OSError) as error:
-            raise _gone(error) from error
+            raise self._gone(error) from error
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> bytes:
         data = None if body is None else msgspec.json.encode(body)
@@ -131,10 +131,14 @@ class Client:
             async with self._calls.request(method, f"http://engine{path}", data=data) as response:
                 answer = await response.read()
         except (aiohttp.ClientError, OSError) as error:
-            raise _gone(error) from error
+            raise self._gone(error) from error
         if response.status != 200:
             raise _refused(response.status, answer)
         return answer
+
+    def _gone(self, error: Exception) -> BackendUnavailable:
+        self._engine.doubt()
+        return BackendUnavailable(f"the engine is gone or was closed ({type(error).__name__})")
 
 
 @asynccontextmanager
@@ -151,10 +155,6 @@ async def open_client(engine: Engine) -> AsyncIterator[Client]:
         aiohttp.ClientSession(connector=calls, timeout=forever) as calling,
     ):
         yield Client(engine, answering, calling)
-
-
-def _gone(error: Exception) -> BackendUnavailable:
-    return BackendUnavailable(f"the engine is gone or was closed ({type(error).__name__})")
 
 
 def _refused(status: int, body: bytes) -> OpenKimiError:

@@ -12,6 +12,8 @@ from openkimi import BackendUnavailable, ConfigError
 from openkimi_xllamacpp.process import EngineFailed, EngineProcess, Folder, explained
 from openkimi_xllamacpp.settings import Settings
 
+_SECONDS_TO_DIE = 1.0
+
 _log = structlog.get_logger("openkimi_xllamacpp")
 
 
@@ -21,6 +23,7 @@ class Engine:
     def __init__(self, settings: Settings, folder: Folder) -> None:
         self.socket = folder.socket
         self.closed = False
+        self._doubted = False
         self._settings = settings
         self._process = EngineProcess()
         self._starting = asyncio.Lock()
@@ -38,6 +41,10 @@ class Engine:
         """
         await asyncio.to_thread(self._process.start, self._settings)
 
+    def doubt(self) -> None:
+        """Say that a connection broke: an engine that dies takes a moment to be gone."""
+        self._doubted = True
+
     async def ensure(self) -> None:
         """See to it that the engine runs, and start it again if it died.
 
@@ -47,6 +54,9 @@ class Engine:
         async with self._starting:
             if self.closed:
                 raise BackendUnavailable("the model is closed")
+            if self._doubted:
+                await asyncio.to_thread(self._process.wait, _SECONDS_TO_DIE)
+                self._doubted = False
             if self._process.alive:
                 return
             _log.warning("engine_died", model=self._settings.model)

@@ -94,6 +94,12 @@ class EngineProcess:
         process = self._process
         return process is not None and process.poll() is None
 
+    def wait(self, seconds: float) -> None:
+        """Wait for the process to be gone, no longer than that; blocks."""
+        if (process := self._process) is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(seconds)
+
     def end(self) -> None:
         """End the process, whatever it does; blocks until it is gone."""
         with self._lock:
