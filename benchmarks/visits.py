@@ -83,7 +83,12 @@ async def _open(
     contender: Contender, settings: Settings, folder: Path
 ) -> AsyncIterator[tuple[Server, aiohttp.ClientSession]]:
     """Start a server and ask it for a few words, so that what is loaded late is there."""
-    async with contender.start(settings, folder) as server, aiohttp.ClientSession(server.url) as http:
+    # A connection for each request: servers differ in how long they keep one, and aiohttp sends POST once.
+    fresh = aiohttp.TCPConnector(force_close=True, limit=0)
+    async with (
+        contender.start(settings, folder) as server,
+        aiohttp.ClientSession(server.url, connector=fresh) as http,
+    ):
         await stream(http, WARM_UP, max_tokens=4)
         yield server, http
 
