@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import secrets
-import sys
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -17,29 +15,17 @@ from openkimi import hookspecs
 from openkimi.access import weak_keys
 from openkimi.api_keys import SHORTEST, ApiKey, digest_of
 from openkimi.asking import ask
+from openkimi.commands import CommandGroup, plugins_of, quarrels_of
 from openkimi.config import build_config, read_config
 from openkimi.documents import ANONYMOUS
-from openkimi.errors import ConfigError, OpenKimiError
+from openkimi.errors import ConfigError
 from openkimi.ingesting import ingest
-from openkimi.options import convert_options
-from openkimi.plugins import HOOKS, SECTIONS, Plugins, load_plugins
+from openkimi.plugins import HOOKS, SECTIONS
 from openkimi.preloading import read_preloads
 from openkimi.schema import config_schema
-from openkimi.sections import PluginsSection
 
 
-class _Group(click.Group):
-    """A group whose commands end with one line and a status when something is wrong."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except OpenKimiError as error:
-            click.echo(f"openkimi: {error.message}", err=True)
-            sys.exit(2 if isinstance(error, ConfigError) else 1)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(openkimi.__version__, prog_name="openkimi")
 def main() -> None:
     """Answer from documents longer than the model's window."""
@@ -50,7 +36,7 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plugins(config: str | None, as_json: bool) -> None:
     """List the plugins, what they offer and why one failed."""
-    found = _plugins_of(config)
+    found = plugins_of(config)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found.reports)).decode())
         return
@@ -62,6 +48,10 @@ def plugins(config: str | None, as_json: bool) -> None:
                 provider = found.provider(role, kind)
                 also = f" (also {', '.join(provider.aliases)})" if provider.aliases else ""
                 click.echo(f"  {SECTIONS[role]} = {kind}{also}: {provider.description}")
+        for name in report.commands:
+            click.echo(f"  openkimi {name}: {found.commands[name][0][1].get_short_help_str(80)}")
+    for quarrel in quarrels_of(found, main):
+        click.echo(f"openkimi: {quarrel}", err=True)
 
 
 @main.command()
@@ -95,7 +85,7 @@ def check(config: str) -> None:
 @click.option("--config", "-c", metavar="FILE", help="Also describe the plugins that this config names.")
 def schema(output: str | None, config: str | None) -> None:
     """Print the JSON Schema of config.json, or write it to FILE."""
-    described = msgspec.json.encode(config_schema(_plugins_of(config)))
+    described = msgspec.json.encode(config_schema(plugins_of(config)))
     text = msgspec.json.format(described, indent=2).decode() + "\n"
     if output is None:
         click.echo(text, nl=False)
@@ -137,12 +127,6 @@ def serve(arguments: tuple[str, ...]) -> None:
     from openkimi.api.server import main as serve_main
 
     serve_main.main(args=list(arguments), prog_name="openkimi serve")
-
-
-def _plugins_of(config: str | None) -> Plugins:
-    raw = read_config(config).get("plugins", {}) if config else {}
-    section = convert_options(raw, PluginsSection, where="plugins")
-    return load_plugins(section.load, section.block)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The hooks that a plugin may implement, all called once while the gateway is built.
+"""The hooks that a plugin may implement, all called once while its plugins are loaded.
 
 Hooks are plain functions: asynchronous work lives in the objects that a provider opens. No hook runs
 while a request is served, and the order in which plugins load decides nothing.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import click
 import pluggy
 
 from openkimi.contracts import Backend, ContextSampler, Embedder, Processor, Retriever, Synthesizer
@@ -46,3 +47,8 @@ def register_samplers() -> Iterable[Provider[ContextSampler]]:  # type: ignore[e
 @hookspec
 def register_synthesizers() -> Iterable[Provider[Synthesizer]]:  # type: ignore[empty-body]
     """Offer ways to make one answer of several candidates, chosen by ``mpr.synthesis``."""
+
+
+@hookspec
+def register_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
+    """Offer commands of ``openkimi``, such as ``openkimi models``."""

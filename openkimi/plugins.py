@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
+import click
 import msgspec
 import pluggy
 
@@ -19,8 +20,12 @@ from openkimi.providers import ROLES, Provider, Role
 
 ENTRY_POINT_GROUP = "openkimi"
 
-HOOKS: dict[str, Role] = {f"register_{role}s": role for role in ROLES}
-"""Each hook's name with the role of the components that it offers."""
+COMPONENT_HOOKS: dict[str, Role] = {f"register_{role}s": role for role in ROLES}
+"""The hooks that offer components, each with the role of what it offers."""
+
+COMMANDS_HOOK = "register_commands"
+HOOKS = (*COMPONENT_HOOKS, COMMANDS_HOOK)
+"""The names of all hooks."""
 
 SECTIONS: dict[Role, str] = {
     "backend": "llm.type",
@@ -34,7 +39,7 @@ SECTIONS: dict[Role, str] = {
 
 
 class PluginReport(msgspec.Struct, kw_only=True):
-    """What became of one plugin; ``kinds`` lists what it offers by role, ``reason`` says why it failed."""
+    """What became of one plugin; ``kinds`` lists its components by role, ``reason`` says why it failed."""
 
     name: str
     module: str
@@ -44,6 +49,7 @@ class PluginReport(msgspec.Struct, kw_only=True):
     reason: str | None = None
     hooks: list[str] = []
     kinds: dict[Role, list[str]] = {}
+    commands: list[str] = []
 
 
 class Plugins:
@@ -51,6 +57,7 @@ class Plugins:
 
     def __init__(self) -> None:
         self.reports: list[PluginReport] = []
+        self.commands: dict[str, list[tuple[str, click.Command]]] = {}
         self._offers: dict[Role, dict[str, list[tuple[str, Provider[Any]]]]] = {role: {} for role in ROLES}
 
     def providers(self, role: Role) -> list[Provider[Any]]:
@@ -73,10 +80,17 @@ class Plugins:
             raise PluginError(self._clash(where, kind, [name for name, _ in offers]))
         raise PluginError(self._missing(where, role, kind))
 
-    def offer(self, plugin: str, role: Role, provider: Provider[Any]) -> None:
-        """Enter a provider under its kind and its aliases."""
-        for name in (provider.kind, *provider.aliases):
-            self._offers[role].setdefault(name, []).append((plugin, provider))
+    def offer(self, report: PluginReport, hook: str, offered: Provider[Any] | click.Command) -> None:
+        """Enter what a plugin's hook offers: a command, or a provider under its kind and its aliases."""
+        if isinstance(offered, click.Command):
+            name = str(offered.name)
+            self.commands.setdefault(name, []).append((report.name, offered))
+            report.commands.append(name)
+            return
+        role = COMPONENT_HOOKS[hook]
+        for name in (offered.kind, *offered.aliases):
+            self._offers[role].setdefault(name, []).append((report.name, offered))
+        report.kinds.setdefault(role, []).append(offered.kind)
 
     def _clash(self, where: str, kind: str, names: Sequence[str]) -> str:
         return (
@@ -161,12 +175,11 @@ def _register(found: Plugins, plugin: object, report: PluginReport) -> None:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         _fail(report, error)
         return
-    for role, provider in offers:
-        found.offer(report.name, role, provider)
-        report.kinds.setdefault(role, []).append(provider.kind)
+    for hook, offered in offers:
+        found.offer(report, hook, offered)
 
 
-def _offers(plugin: object, report: PluginReport) -> Iterator[tuple[Role, Provider[Any]]]:
+def _offers(plugin: object, report: PluginReport) -> Iterator[tuple[str, Provider[Any] | click.Command]]:
     """Call each hook of one plugin by itself, so that its failure is its own."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -176,15 +189,21 @@ def _offers(plugin: object, report: PluginReport) -> Iterator[tuple[Role, Provid
             raise PluginError(f"'{caller.name}' is no hook; {suggest(caller.name, sorted(HOOKS))}")
         report.hooks.append(caller.name)
         for implementation in caller.get_hookimpls():
-            providers: Any = implementation.function()
-            for provider in providers or ():
-                yield HOOKS[caller.name], _checked(provider, caller.name)
+            offers: Any = implementation.function()
+            for offered in offers or ():
+                yield caller.name, _checked(offered, caller.name)
 
 
-def _checked(provider: object, hook: str) -> Provider[Any]:
-    if not isinstance(provider, Provider):
-        raise PluginError(f"{hook} must return openkimi.Provider objects, not {type(provider).__name__}")
-    return provider
+def _checked(offered: object, hook: str) -> Provider[Any] | click.Command:
+    if hook == COMMANDS_HOOK:
+        if not isinstance(offered, click.Command):
+            raise PluginError(f"{hook} must return click.Command objects, not {type(offered).__name__}")
+        if not offered.name:
+            raise PluginError(f"{hook} returned a command without a name")
+        return offered
+    if not isinstance(offered, Provider):
+        raise PluginError(f"{hook} must return openkimi.Provider objects, not {type(offered).__name__}")
+    return offered
 
 
 def _fail(report: PluginReport, error: BaseException) -> None:

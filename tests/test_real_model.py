@@ -192,3 +192,109 @@ async def test_a_small_document_is_read_part_by_part(tmp_path: Path) -> None:
     assert answer.usage is not None
     assert answer.usage.prompt_tokens > 0.9 * receipt["read_tokens"]
     assert any(room in (answer.choices[0].message.content or "") for room in rooms)
+
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Tell the weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "maxLength": 40},
+                "unit": {"enum": ["celsius", "fahrenheit"]},
+            },
+            "required": ["city", "unit"],
+            "additionalProperties": False,
+        },
+    },
+}
+ASK_WEATHER: dict[str, Any] = {
+    "model": "local",
+    "messages": [{"role": "user", "content": "How warm is it in Paris, in celsius?"}],
+    "tools": [WEATHER],
+    "temperature": 0,
+    "max_tokens": 100,
+}
+
+
+async def test_tools_are_called_over_two_turns(tmp_path: Path) -> None:
+    """A required call fits its schema, whole and streamed; its result is answered to."""
+    required: dict[str, Any] = {**ASK_WEATHER, "tool_choice": "required", "parallel_tool_calls": False}
+    async with gateway(tmp_path) as (_, sdk, _):
+        whole = await sdk.chat.completions.create(**required)
+        stream = await sdk.chat.completions.create(**required, stream=True)
+        chunks = [chunk.choices[0] async for chunk in stream]
+        message = whole.choices[0].message
+        [call] = message.tool_calls or []
+        messages = [
+            *ASK_WEATHER["messages"],
+            message.model_dump(exclude_none=True),
+            {"role": "tool", "tool_call_id": call.id, "content": "It is 18 degrees celsius in Paris."},
+        ]
+        told = await sdk.chat.completions.create(
+            **{**ASK_WEATHER, "messages": messages, "tool_choice": "none"}
+        )
+
+    pieces = [piece for chunk in chunks for piece in chunk.delta.tool_calls or []]
+    arguments = json.loads(call.function.arguments)
+    assert whole.choices[0].finish_reason == chunks[-1].finish_reason == "tool_calls"
+    assert (call.function.name, message.content) == ("get_weather", None)
+    assert arguments.keys() == {"city", "unit"}
+    assert arguments["unit"] in ("celsius", "fahrenheit")
+    assert pieces[0].id
+    assert pieces[0].function is not None
+    assert pieces[0].function.name == "get_weather"
+    assert "".join(piece.function.arguments or "" for piece in pieces if piece.function) == (
+        call.function.arguments
+    )
+    assert not any(chunk.delta.content for chunk in chunks)
+    assert "18" in (told.choices[0].message.content or "")
+
+
+async def test_tools_are_called_in_responses(tmp_path: Path) -> None:
+    """Functions of a response are called, and the output of a call is read in the next."""
+    asked = "How warm is it in Paris, in celsius?"
+    tool: dict[str, Any] = {"type": "function", "strict": True, **WEATHER["function"]}
+    async with gateway(tmp_path) as (_, sdk, _):
+        first = await sdk.responses.create(
+            model="local", input=asked, tools=[tool], tool_choice="required", parallel_tool_calls=False
+        )
+        [call] = first.output
+        assert call.type == "function_call"
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "It is 18 degrees."}
+        second = await sdk.responses.create(
+            model="local",
+            input=[{"role": "user", "content": asked}, call.model_dump(exclude_none=True), result],  # type: ignore[list-item]
+            tools=[tool],
+            tool_choice="none",
+            temperature=0,
+            max_output_tokens=60,
+        )
+
+    assert call.name == "get_weather"
+    assert json.loads(call.arguments).keys() == {"city", "unit"}
+    assert "18" in second.output_text
+
+
+async def test_logprobs_fit_the_text(tmp_path: Path) -> None:
+    """The tokens listed are those of the answer, in chats whole and streamed, and in completions."""
+    chat: dict[str, Any] = {**HAMLET, "max_tokens": 12, "logprobs": True, "top_logprobs": 3}
+    async with gateway(tmp_path) as (_, sdk, _):
+        whole = (await sdk.chat.completions.create(**chat)).choices[0]
+        stream = await sdk.chat.completions.create(**chat, stream=True)
+        chunks = [chunk.choices[0] async for chunk in stream]
+        completion = await sdk.completions.create(
+            model="local", prompt="Hamlet was written by", max_tokens=5, temperature=0, logprobs=2
+        )
+
+    listed = (whole.logprobs and whole.logprobs.content) or []
+    streamed = [token for chunk in chunks for token in (chunk.logprobs and chunk.logprobs.content) or []]
+    assert "".join(token.token for token in listed) == whole.message.content
+    assert [token.token for token in streamed] == [token.token for token in listed]
+    assert all(token.logprob <= 0 and len(token.top_logprobs) == 3 for token in listed)
+    logprobs = completion.choices[0].logprobs
+    assert logprobs is not None
+    assert "".join(logprobs.tokens or []) == completion.choices[0].text
+    assert all(len(top) in (2, 3) for top in logprobs.top_logprobs or [])

@@ -59,9 +59,13 @@ class CallParser:
             pass
         return self._taken()
 
-    def flush(self) -> Parsed:
-        """Return what was held back, at the end of the answer; half a call is not shown."""
-        if self._step == self._read_content or (self._step == self._read_head and self._begin is None):
+    def flush(self, *, cut_off: bool = False) -> Parsed:
+        """Return what was held back, at the end of the answer; half a call is not shown.
+
+        Neither is what could have become one, in an answer that was cut off.
+        """
+        unheld = self._step == self._read_head and self._begin is None
+        if (self._step == self._read_content or unheld) and not cut_off:
             self._show(len(self._held))
         if self._step == self._read_tail:
             self._content.append(self._end.sub("", self._held, count=1).rstrip())

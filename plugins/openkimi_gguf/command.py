@@ -1,4 +1,4 @@
-"""The small command behind ``python -m openkimi_gguf.models``."""
+"""The command ``openkimi models``, also ``python -m openkimi_gguf.models``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import sys
 
 import click
+import msgspec
 import structlog
 
 from openkimi import ConfigError
@@ -14,25 +15,37 @@ from openkimi_gguf.models import CATALOGUE, CatalogueEntry, locate, resolve
 from openkimi_gguf.sources import HubSource
 
 
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the catalogue as ``list --json`` shows it; ``path`` is None until it is fetched."""
+
+    name: str
+    size: int | None
+    languages: tuple[str, ...]
+    license: str
+    path: str | None
+
+
 @click.group()
-def main() -> None:
+def models() -> None:
     """Show and fetch the models that are known by name."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    log_to_stderr()
 
 
-@main.command("list")
-def list_models() -> None:
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_models(as_json: bool) -> None:
     """List the catalogue."""
-    for entry in CATALOGUE.values():
-        size = f"{entry.size / 1e6:.0f} MB" if entry.size else "-"
-        state = "fetched" if stored(entry) else "not fetched"
-        click.echo(f"{entry.name:24} {size:>7}  {','.join(entry.languages):6} {entry.license:11} {state}")
+    listed = [_listed(entry) for entry in CATALOGUE.values()]
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(listed)).decode())
+        return
+    for model in listed:
+        size = f"{model.size / 1e6:.0f} MB" if model.size else "-"
+        state = "fetched" if model.path else "not fetched"
+        click.echo(f"{model.name:24} {size:>7}  {','.join(model.languages):6} {model.license:11} {state}")
 
 
-@main.command()
+@models.command()
 @click.argument("name")
 def pull(name: str) -> None:
     """Fetch a model, by catalogue name or hf:owner/repo/file.gguf, and print its path."""
@@ -42,7 +55,7 @@ def pull(name: str) -> None:
         raise click.ClickException(error.message) from error
 
 
-@main.command()
+@models.command()
 @click.argument("name")
 def path(name: str) -> None:
     """Print the path of a model that is here already; fetch nothing."""
@@ -51,8 +64,27 @@ def path(name: str) -> None:
     except ConfigError as error:
         raise click.ClickException(error.message) from error
     if found is None:
-        raise click.ClickException(f"{name} has not been fetched: python -m openkimi_gguf.models pull {name}")
+        raise click.ClickException(f"{name} has not been fetched: openkimi models pull {name}")
     click.echo(found)
+
+
+def log_to_stderr() -> None:
+    """Keep the output for what a command prints: logs go to standard error, without the details."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _listed(entry: CatalogueEntry) -> Listed:
+    path = stored(entry)
+    return Listed(
+        name=entry.name,
+        size=entry.size,
+        languages=entry.languages,
+        license=entry.license,
+        path=str(path) if path else None,
+    )
 
 
 def _here(name: str) -> str | None:
@@ -65,4 +97,4 @@ def _here(name: str) -> str | None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m openkimi_gguf.models")
+    models(prog_name="python -m openkimi_gguf.models")

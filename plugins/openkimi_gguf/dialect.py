@@ -2,8 +2,9 @@
 
 An answer with calls is ``first``, a call, then for each further one ``between`` and the call, then ``last``.
 A call is ``before_name``, the name, ``after_name``, the arguments as JSON, ``after_arguments``. All of these
-are texts with white space allowed between them. ``bare`` is the dialect of small models that forget all
-markers when they begin an answer with a call; ``specials`` are texts that may be tokens of their own.
+are texts with white space allowed between them; ``specials`` are those that may be tokens of their own.
+``bare`` is the dialect of small models that begin an answer with a call and forget the markers, or write a
+block of code.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def end(self) -> re.Pattern[str]:
         """Match from the end of the last call's arguments to the end of the calls."""
-        return re.compile(rf"\s*{_spaced(self.after_arguments)}\s*{_spaced(self.last)}\s*")
+        fence = f"(?:{_FENCE})?" if any(_FENCE in "".join(first) for first in self.first) else ""
+        return re.compile(rf"\s*{_spaced(self.after_arguments)}\s*{_spaced(self.last)}\s*{fence}\s*")
 
     def grammar(self, rules: Rules, tools: Sequence[tuple[str, str]], most: int) -> str:
         """Write the grammar of one to ``most`` calls of tools, each a name with the rule of its arguments."""
@@ -94,8 +96,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 _NO_SPACE = {ord(space): None for space in " \t\r\n"}
 
+_FENCE = "```"
 _BARE = Dialect(
-    first=((),),
+    first=((), (_FENCE + "json",)),
     before_name=(("{", '"name"', ":"),),
     after_name=(",", '"arguments"', ":"),
     after_arguments=("}",),

@@ -1,6 +1,6 @@
 """The catalogue of models that are known by name, and where a model's file lies.
 
-``python -m openkimi_gguf.models list|pull NAME|path NAME`` shows it, fetches one, and tells its place.
+``openkimi models list|pull NAME|path NAME`` shows it, fetches one, and tells its place.
 """
 
 from __future__ import annotations

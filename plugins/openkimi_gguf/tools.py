@@ -32,11 +32,13 @@ def as_dict(tool: Tool, text: Callable[[str], str]) -> dict[str, Any]:
 
 
 def describe_tools(messages: Sequence[Message], tools: Sequence[Tool]) -> Sequence[Message]:
-    """Tell of the tools in a system message, for templates that do not."""
+    """Tell of the tools behind the first words of the system, for templates that do not."""
     listed = "\n".join(json.dumps(as_dict(tool, str)["function"], ensure_ascii=False) for tool in tools)
-    told = Message(role="system", content=_HOW.format(tools=listed))
+    told = _HOW.format(tools=listed)
     at = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
-    return [*messages[:at], told, *messages[at:]]
+    before = "\n\n".join(message.text for message in messages[:at])
+    whole = Message(role="system", content=f"{before}\n\n{told}" if before else told)
+    return [whole, *messages[at:]]
 
 
 def _changed(value: Any, text: Callable[[str], str]) -> Any:

@@ -1,4 +1,4 @@
-"""The backend ``llama-cpp``: GGUF models inside this process, through llama-cpp-python."""
+"""The backend ``llama-cpp``: GGUF models inside this process, through llama-cpp-python; and its commands."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from openkimi import Backend, OpenContext, Provider, hookimpl
 
 if TYPE_CHECKING:
+    import click
+
     from openkimi_llama_cpp.options import LlamaCppOptions
 
 
@@ -27,6 +29,15 @@ def register_backends() -> Iterable[Provider[Backend]]:
             check=check,
         )
     ]
+
+
+@hookimpl
+def register_commands() -> Iterable[click.Command]:
+    """Offer ``openkimi models`` and ``openkimi bench``."""
+    from openkimi_gguf.command import models
+    from openkimi_llama_cpp.command import bench
+
+    return [models, bench]
 
 
 def _open(options: LlamaCppOptions, context: OpenContext) -> AbstractAsyncContextManager[Backend]:

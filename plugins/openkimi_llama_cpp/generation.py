@@ -114,7 +114,7 @@ class Writer:
 
     def _end(self) -> None:
         """Show what was held back."""
-        parsed = self._calls.flush() if self._calls else Parsed()
+        parsed = self._calls.flush(cut_off=self.reason == "length") if self._calls else Parsed()
         self._show(self._stop.feed(parsed.content) + self._stop.flush(), parsed)
         if self.reason == "stop" and self._calls and self._calls.called:
             self.reason = "tool_calls"

@@ -15,7 +15,7 @@ from openkimi_llama_cpp.vocabulary import Logits
 
 
 class Job:
-    """A request that the scheduler works on; ``spent`` seconds of the model's time so far.
+    """A request that the scheduler works on; the earlier it is ``due``, in its time, the sooner it goes on.
 
     Whoever asked reads ``deltas`` up to a None, and finds an ``error`` there where it failed. ``done`` is set
     when nothing is held any more.
@@ -27,7 +27,7 @@ class Job:
         self.tokens = prompt.tokens
         self.reproducible = request.seed is not None or request.temperature <= 0
         self.cancelled = False
-        self.spent = 0.0
+        self.due = 0.0
         self.token = -1
         self.deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
         self.error: Exception | None = None
@@ -55,14 +55,14 @@ class Job:
         """How many of its tokens the stream holds."""
         return len(self.stream.tokens)
 
-    def begin(self, context: Context, stream: Stream, spent: float) -> None:
-        """Take a stream; time is counted from ``spent`` on.
+    def begin(self, context: Context, stream: Stream) -> None:
+        """Take a stream.
 
         Raises:
             RequestError: the response format makes no grammar.
         """
         self._writer = writer_for(self._model, self._prompt, self._request, self._options, self._show)
-        self._stream, self.spent = stream, spent
+        self._stream = stream
         self._reading = Reading(context, stream, self.tokens, reproducible=self.reproducible)
         self._known = self._reading.known
 

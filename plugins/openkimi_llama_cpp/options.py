@@ -48,8 +48,8 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     parallel: Annotated[
         Annotated[int, Meta(ge=1, le=64)] | None,
         Meta(
-            description="Answers written at the same time, each with a window of its own in memory; null is 4, "
-            "fewer where they would take more than an eighth of the free memory."
+            description="Answers written at the same time, each with a window of its own in memory; null is "
+            "4, or fewer where they would take more than an eighth of the free memory."
         ),
     ] = None
     cont_batching: Annotated[

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from openkimi import ConfigError
+from openkimi_gguf import threads
 from openkimi_gguf.available import available_memory
-from openkimi_llama_cpp import threads
 from openkimi_llama_cpp.options import KVType, LlamaCppOptions
 
 STREAMS = 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import random
 from typing import Any
 
@@ -54,6 +55,8 @@ class Sampler:
         elif form.grammar is not None:
             self._grammar = self._parse()
         self._adjust, self._choose = self._chain(), self._chain()
+        self._plain = not (request.logit_bias or request.presence_penalty or request.frequency_penalty)
+        self._least = _least_likely(request, options)
         self._add_adjustments(request)
         self._add_choice(request, options)
 
@@ -63,6 +66,8 @@ class Sampler:
         Raises:
             BackendError: no token is left that the grammar allows.
         """
+        if self._plain and self._grammar is None:
+            return self._chosen(self._likely(logits))
         candidates = self._blank.copy()
         candidates["logit"] = logits
         self._apply(self._adjust, candidates)
@@ -112,6 +117,13 @@ class Sampler:
         if not sampler:
             raise self._form.unusable("it is too large, or goes round in circles")
         return sampler
+
+    def _likely(self, logits: Logits) -> Candidates:
+        """Take the tokens that could be chosen at all: handling every token of a vocabulary is slow."""
+        ids = np.flatnonzero(logits >= logits.max() - self._least)
+        candidates = np.zeros(ids.size, _CANDIDATE)
+        candidates["id"], candidates["logit"] = ids, logits[ids]
+        return candidates
 
     def _fits(self, token: int) -> bool:
         candidate = self._blank[token : token + 1].copy()
@@ -170,3 +182,10 @@ class Sampler:
         array = library.llama_token_data_array(data=data, size=len(candidates), selected=-1, sorted=False)
         library.llama_sampler_apply(sampler, ctypes.byref(array))
         return array
+
+
+def _least_likely(request: GenerateRequest, options: LlamaCppOptions) -> float:
+    """Tell how far below the best logit no token is chosen any more, with a margin for rounding."""
+    if request.temperature <= 0:
+        return 0.0
+    return 0.01 - math.log(options.min_p) if options.min_p else math.inf

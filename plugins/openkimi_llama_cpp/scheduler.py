@@ -1,7 +1,9 @@
 """Works on several answers at once, in one thread: a slice of a prompt or a token of one after the other.
 
-Whoever has had the least of the model's time goes next (start-time fair queueing, Goyal et al. 1996), so
-that a long prompt does not hold up an answer that is being written, nor many answers a new one.
+Prompts and answers share the model's time by their numbers, so that a long prompt does not hold up an answer
+that is being written. Of the prompts, that one is read which would end first if all were read side by side
+(fair queueing, Demers et al. 1989): a short one overtakes a long one, equal ones keep their order, and none
+ends much later than it would side by side. Of the answers, that one goes on which has had the least time.
 """
 
 from __future__ import annotations
@@ -18,10 +20,13 @@ from openkimi_llama_cpp.job import Job
 from openkimi_llama_cpp.prompts import Prompts
 from openkimi_llama_cpp.reading import common_prefix
 
-# While somebody else waits for a token, a slice of a prompt takes about so many seconds.
+# A slice of a prompt takes about so many seconds, which is what somebody else may have to wait.
 SLICE_SECONDS = 0.2
+SLICE_SECONDS_ALONE = 0.5
 # Saving to disk waits until nobody has asked for so many seconds.
 IDLE_SECONDS = 1.0
+# What reading a token takes, in seconds, as long as none was read.
+A_TOKEN = 0.001
 
 _log = structlog.get_logger("openkimi_llama_cpp")
 
@@ -43,6 +48,8 @@ class Scheduler:
         self._active: dict[Stream, Job] = {}
         self._closed = False
         self._seconds_per_token = 0.0
+        self._tokens_read = 0.0  # of each prompt, had they all been read side by side
+        self._clocks = {True: 0.0, False: 0.0}  # the time of each prompt that is read, and of each answer
 
     @property
     def busy(self) -> bool:
@@ -121,11 +128,11 @@ class Scheduler:
                 continue
             with self._changed:
                 self._waiting.remove(job)
-            spent = min((other.spent for other in self._active.values()), default=0.0)
             try:
                 stream = self._prompts.stream_for(job.tokens, free, reproducible=job.reproducible)
                 self._active[stream] = job
-                job.begin(self._context, stream, spent)
+                job.begin(self._context, stream)
+                job.due = self._tokens_read + len(job.tokens) - job.read
             except Exception as error:  # noqa: BLE001 - one job's failure is its own
                 self._fail([job], error)
 
@@ -138,12 +145,17 @@ class Scheduler:
         return ahead > UNIT + self._prompts.known(job.tokens, others, reproducible=job.reproducible)
 
     def _next(self) -> list[Job]:
-        if not self._active:
-            return []
-        first = min(self._active.values(), key=lambda job: job.spent)
-        if not self._together or first.reading:
-            return [first]
-        return [job for job in self._active.values() if not job.reading]
+        readers, writers = self._of_each_kind()
+        if not readers or not writers:
+            self._clocks[not readers] = self._clocks[bool(readers)]
+        if readers and self._clocks[True] <= self._clocks[False]:
+            return [min(readers, key=lambda job: job.due)]
+        return writers if self._together or not writers else [min(writers, key=lambda job: job.due)]
+
+    def _of_each_kind(self) -> tuple[list[Job], list[Job]]:
+        """List the jobs whose prompt is being read, and those that write."""
+        jobs = self._active.values()
+        return [job for job in jobs if job.reading], [job for job in jobs if not job.reading]
 
     def _step(self, jobs: list[Job]) -> None:
         with self._changed:
@@ -151,7 +163,8 @@ class Scheduler:
                 return
             self._context.interrupt.clear()
             self._running = jobs
-        began = time.perf_counter()
+        began, reading = time.perf_counter(), jobs[0].reading
+        count = len(self._of_each_kind()[0 if reading else 1])
         try:
             finished = self._advance(jobs)
         except Interrupted:
@@ -162,9 +175,11 @@ class Scheduler:
         finally:
             with self._changed:
                 self._running = ()
-            share = (time.perf_counter() - began) / len(jobs)
+            passed = time.perf_counter() - began
+            self._clocks[reading] += passed / count
             for job in jobs:
-                job.spent += share
+                job.due = self._clocks[False] if reading and not job.reading else job.due
+                job.due += 0.0 if reading else passed / len(jobs)
         for job in finished:
             self._end(job)
 
@@ -181,16 +196,20 @@ class Scheduler:
     def _read(self, job: Job) -> bool:
         before, began = job.read, time.perf_counter()
         done = job.read_on(self._slice())
-        if count := job.read - before:
+        count = job.read - before
+        others = sum(other.reading for other in self._active.values() if other is not job)
+        self._tokens_read += count / (1 + others)
+        if count >= UNIT:
             self._seconds_per_token = (time.perf_counter() - began) / count
         return done
 
     def _slice(self) -> int:
-        """Choose how many tokens to read at once: all that a batch holds, unless somebody else waits."""
+        """Choose how many tokens to read at once, so that whoever is here or comes need not wait long."""
         most = self._context.most_at_once if self._context.interrupt.native else UNIT
-        if len(self._active) + len(self._waiting) == 1 or not self._seconds_per_token:
-            return most
-        return max(UNIT, min(most, int(SLICE_SECONDS / self._seconds_per_token) // UNIT * UNIT))
+        alone = len(self._active) + len(self._waiting) == 1
+        seconds = SLICE_SECONDS_ALONE if alone else SLICE_SECONDS
+        tokens = int(seconds / (self._seconds_per_token or A_TOKEN))
+        return max(UNIT, min(most, tokens // UNIT * UNIT))
 
     def _fail(self, jobs: Sequence[Job], error: Exception) -> None:
         if not isinstance(error, OpenKimiError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from openkimi_llama_cpp.reading import usable
 
 MAGIC = "openkimi-slot-1"
 LONGEST_HEADER = 4096
+SECONDS_TO_WRITE = 600
 
 _log = structlog.get_logger("openkimi_llama_cpp")
 
@@ -65,6 +67,7 @@ class StateFiles:
             paths = sorted(folder.glob("*.slot"), key=_used)
         except OSError as error:
             raise ConfigError(f"llm.slot_save_path: '{folder}' cannot be used: {error.strerror}") from error
+        _sweep(folder)
         self._files = [file for path in paths if (file := self._look(path)) is not None]
 
     def best(self, tokens: list[int], *, reproducible: bool) -> tuple[int, StateFile | None]:
@@ -184,6 +187,14 @@ def fingerprint(model: Path, *details: object) -> str:
             file.seek(at)
             digest.update(file.read(1 << 16))
     return digest.hexdigest()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed left half written; what another one writes now is younger."""
+    for path in folder.glob("*.part"):
+        if time.time() - _used(path) > SECONDS_TO_WRITE:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _stats(folder: Path) -> list[tuple[Path, os.stat_result]]:

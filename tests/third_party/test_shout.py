@@ -1,5 +1,6 @@
 import openkimi_shout
 import pytest
+from click.testing import CliRunner
 
 from openkimi import ConfigError, GenerateRequest, Message
 from openkimi.testing import open_component
@@ -36,3 +37,10 @@ async def test_a_wrong_option_is_named() -> None:
     with pytest.raises(ConfigError, match=r"shout\.sufix: unknown option; did you mean 'suffix'"):
         async with open_component(SHOUT, sufix="!"):
             pass
+
+
+def test_the_command_says_the_words_in_capitals() -> None:
+    """The command that is offered to openkimi works by itself."""
+    (command,) = openkimi_shout.register_commands()
+
+    assert CliRunner().invoke(command, ["who", "is", "there"]).output == "WHO IS THERE!\n"
