@@ -200,6 +200,8 @@ def memory(pid: int) -> Figures:
 def _family(pid: int) -> list[int]:
     if not Path(f"/proc/{pid}/status").exists():
         return []
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    children = listed.read_text().split() if listed.exists() else []
+    # Each thread lists the children that it started.
+    children = [
+        each for listed in Path(f"/proc/{pid}/task").glob("*/children") for each in listed.read_text().split()
+    ]
     return [pid, *(each for child in children for each in _family(int(child)))]
