@@ -24,6 +24,8 @@ from openkimi.plugins import load_plugins
 
 # What a waiting thread does: OpenKimi's own default, for everyone.
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+# The commit of llama.cpp in a release of llama-cpp-python, by its changelog; the library does not tell.
+COMMITS = {"0.3.36": "0c1e57098"}
 PACKAGED = ("fastapi", "pydantic-settings", "sse-starlette", "starlette-context<0.4", "uvicorn", "PyYAML")
 
 
@@ -75,14 +77,15 @@ def gateway(kind: str, package: str) -> Callable[[Settings], Any]:
 
     async def found(settings: Settings) -> Contender:
         version = _version(package)
-        options = _llm(kind, settings)
+        options, saves = _llm(kind, settings)
 
         def start(settings: Settings, folder: Path) -> AbstractAsyncContextManager[Server]:
-            return _gateway(options, folder)
+            saved = {"slot_save_path": str(folder / "slots")} if saves else {}
+            return _gateway({**saved, **options}, folder)
 
         return Contender(
             name=f"openkimi, {kind}",
-            version=f"{_version('openkimi')} with {package} {version}",
+            version=f"{_version('openkimi')} with {package} {_with_commit(version)}",
             start=start,
             reads_documents=True,
         )
@@ -90,8 +93,8 @@ def gateway(kind: str, package: str) -> Callable[[Settings], Any]:
     return found
 
 
-def _llm(kind: str, settings: Settings) -> dict[str, Any]:
-    """Write the section ``llm``: of the shared settings, those that the kind knows."""
+def _llm(kind: str, settings: Settings) -> tuple[dict[str, Any], bool]:
+    """Write the section ``llm``: the shared settings that the kind knows; and can it save what it read?"""
     module = f"openkimi_{kind.replace('-', '_')}"
     try:
         provider = load_plugins(load=[module]).provider("backend", kind)
@@ -105,7 +108,8 @@ def _llm(kind: str, settings: Settings) -> dict[str, Any]:
         "parallel": settings.slots,
     }
     known = provider.config.__struct_fields__
-    return {"type": kind, **{name: shared[name] for name in shared if name in known}, **settings.gateway}
+    options = {"type": kind, **{name: shared[name] for name in shared if name in known}, **settings.gateway}
+    return options, "slot_save_path" in known
 
 
 @asynccontextmanager
@@ -147,7 +151,7 @@ async def packaged(_: Settings) -> Contender:
         async with _running(*command, folder=folder, health="/v1/models") as server:
             yield server
 
-    return Contender(name="llama_cpp.server", version=version, start=start)
+    return Contender(name="llama_cpp.server", version=_with_commit(version), start=start)
 
 
 def _lend_library(python: Path) -> None:
@@ -204,6 +208,10 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
         raise Absent(f"{package} is not installed") from error
+
+
+def _with_commit(version: str) -> str:
+    return f"{version} (llama.cpp {COMMITS[version]})" if version in COMMITS else version
 
 
 CONTENDERS: dict[str, Callable[[Settings], Any]] = {

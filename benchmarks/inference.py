@@ -23,6 +23,7 @@ import sys
 import time
 from pathlib import Path
 
+import aiohttp
 import msgspec
 from answers import Wrong
 from contenders import CONTENDERS, Contender, Settings, find
@@ -172,8 +173,11 @@ async def measure(
             began = time.monotonic()
             try:
                 figures = await visit(contender, settings, plan, number)
-            except (Absent, Wrong, OSError, TimeoutError) as reason:
-                print(f"round {number + 1}, {contender.name} failed: {reason}", file=sys.stderr)
+            except (Absent, Wrong, aiohttp.ClientError, OSError, TimeoutError) as reason:
+                print(
+                    f"round {number + 1}, {contender.name} failed: {type(reason).__name__} {reason}",
+                    file=sys.stderr,
+                )
                 continue
             visits.append(Visit(settings=key, round=number, contender=contender.name, figures=figures))
             write(options.results, visits[-1])
@@ -195,7 +199,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--context", type=int, default=8192)
     parser.add_argument("--threads", type=int, default=1 if cores <= 2 else cores // 2, help="that write")
     parser.add_argument("--threads-batch", type=int, default=cores, help="that read the prompt")
-    parser.add_argument("--slots", type=int, default=8, help="answers that a server may write at once")
+    parser.add_argument("--slots", type=int, default=4, help="answers that a server may write at once")
     parser.add_argument("--document", type=int, help="tokens of the document")
     parser.add_argument("--clients", type=int, nargs="+")
     parser.add_argument("--gateway", type=json.loads, default={}, help="further options of llm, as JSON")

@@ -83,7 +83,12 @@ async def _open(
     contender: Contender, settings: Settings, folder: Path
 ) -> AsyncIterator[tuple[Server, aiohttp.ClientSession]]:
     """Start a server and ask it for a few words, so that what is loaded late is there."""
-    async with contender.start(settings, folder) as server, aiohttp.ClientSession(server.url) as http:
+    # A connection for each request: servers differ in how long they keep one, and aiohttp sends POST once.
+    fresh = aiohttp.TCPConnector(force_close=True, limit=0)
+    async with (
+        contender.start(settings, folder) as server,
+        aiohttp.ClientSession(server.url, connector=fresh) as http,
+    ):
         await stream(http, WARM_UP, max_tokens=4)
         yield server, http
 
@@ -195,6 +200,8 @@ def memory(pid: int) -> Figures:
 def _family(pid: int) -> list[int]:
     if not Path(f"/proc/{pid}/status").exists():
         return []
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    children = listed.read_text().split() if listed.exists() else []
+    # Each thread lists the children that it started.
+    children = [
+        each for listed in Path(f"/proc/{pid}/task").glob("*/children") for each in listed.read_text().split()
+    ]
     return [pid, *(each for child in children for each in _family(int(child)))]
