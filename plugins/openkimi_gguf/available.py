@@ -25,8 +25,8 @@ def available_memory() -> int:
 
 
 def free_swap() -> int:
-    """Tell how many bytes of swap are free; none where the system makes room by itself."""
-    return 0 if sys.platform == "darwin" or (free := _meminfo("SwapFree")) == UNKNOWN else free
+    """Tell how many bytes of swap are free; :data:`UNKNOWN` where the system makes room by itself."""
+    return UNKNOWN if sys.platform == "darwin" else _meminfo("SwapFree")
 
 
 def _meminfo(field: str) -> int:
@@ -64,8 +64,8 @@ def _room(folder: Path) -> int | None:
             statistics = (folder / "memory.stat").read_text()
         except (OSError, ValueError):  # not here, or "max"
             continue
-        files = re.findall(rf"^{prefix}(?:in)?active_file (\d+)$", statistics, re.MULTILINE)
-        return most - used + sum(map(int, files))
+        dropped = rf"^(?:{prefix}(?:in)?active_file|slab_reclaimable) (\d+)$"
+        return most - used + sum(map(int, re.findall(dropped, statistics, re.MULTILINE)))
     return None
 
 

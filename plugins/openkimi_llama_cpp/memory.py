@@ -1,0 +1,91 @@
+"""Compares what a model takes with the memory that is there, before it is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from openkimi import ConfigError
+from openkimi_gguf.available import available_memory, free_swap
+from openkimi_gguf.memory import kv_bytes_per_token
+from openkimi_gguf.metadata import MetadataError, read_metadata
+from openkimi_llama_cpp.context import MOST_BY_DEFAULT
+from openkimi_llama_cpp.options import KVType, LlamaCppOptions
+
+SMALLER: KVType = "q8_0"
+SMALLER_SHARE = 17 / 32
+"""What it takes of the default ``f16``."""
+LEAST = 256
+
+_log = structlog.get_logger("openkimi_llama_cpp")
+
+
+def fits(path: Path, options: LlamaCppOptions) -> bool:
+    """Tell whether weights and cache fit into the computer's memory; warn where only the cache does.
+
+    Weights can be dropped and read from the file again, so a model that is larger than memory works,
+    slowly. A model of which too little is known counts as one that fits.
+
+    Raises:
+        ConfigError: the cache does not fit, swap included.
+    """
+    cache = _cache(path, options)
+    if cache is None:
+        return True
+    per_token, window = cache
+    streams, free = options.parallel or 1, available_memory()
+    needed = per_token * window * streams
+    if needed > free + free_swap():
+        raise ConfigError(_refusal(options, per_token, window, free + free_swap()))
+    weights = path.stat().st_size
+    if weights + needed <= free:
+        return True
+    _log.warning(
+        "memory_is_short",
+        weights=readable(weights),
+        cache=readable(needed),
+        free=readable(free),
+        remedy="parts of the model are read from the disk again and again; choose a smaller file or model, "
+        "or lower llm.context_length or llm.parallel",
+    )
+    return False
+
+
+def readable(size: int) -> str:
+    """Write a number of bytes for people."""
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
+
+
+def _cache(path: Path, options: LlamaCppOptions) -> tuple[int, int] | None:
+    """Give the bytes that a token takes and the tokens of a window, None where they cannot be told."""
+    try:
+        header = read_metadata(path)
+    except (MetadataError, OSError, ValueError) as error:
+        _log.debug("header_not_read", reason=str(error))
+        return None
+    per_token = kv_bytes_per_token(header, options.type_k, options.type_v)
+    trained = header.get(f"{header.get('general.architecture')}.context_length")
+    if per_token is None or not isinstance(trained, int):
+        return None
+    return per_token, options.context_length or min(trained, MOST_BY_DEFAULT)
+
+
+def _refusal(options: LlamaCppOptions, per_token: int, window: int, free: int) -> str:
+    """Say what is needed, what is there and which option to set to what."""
+    streams = options.parallel or 1
+    ways = []
+    longest = free // (per_token * streams) // LEAST * LEAST
+    if longest >= LEAST:
+        ways.append(f"set llm.context_length to {longest} or less")
+    if 1 <= (fewer := free // (per_token * window)) < streams:
+        ways.append(f"set llm.parallel to {fewer} or less")
+    halved = int(per_token * SMALLER_SHARE) * window * streams <= free
+    if halved and options.flash_attn is not False and {options.type_k, options.type_v} == {"f16"}:
+        ways.append(f"set llm.type_k and llm.type_v to '{SMALLER}'")
+    answers = f" for each of {streams} answers at once" if streams > 1 else ""
+    return (
+        f"llm.context_length: the cache of {window} tokens{answers} takes "
+        f"{readable(per_token * window * streams)} of memory, and {readable(free)} are free; "
+        f"{' or '.join(ways) or 'free some memory or choose a smaller model'}"
+    )
