@@ -21,8 +21,8 @@ from openkimi_llama_cpp.prompts import Prompts
 from openkimi_llama_cpp.reading import common_prefix
 
 # A slice of a prompt takes about so many seconds, which is what somebody else may have to wait.
-SLICE_SECONDS = 0.2
-SLICE_SECONDS_ALONE = 0.5
+SLICE_SECONDS = 0.3
+SLICE_SECONDS_ALONE = 1.0
 # Saving to disk waits until nobody has asked for so many seconds.
 IDLE_SECONDS = 1.0
 # What reading a token takes, in seconds, as long as none was read.
@@ -208,8 +208,9 @@ class Scheduler:
         most = self._context.most_at_once if self._context.interrupt.native else UNIT
         alone = len(self._active) + len(self._waiting) == 1
         seconds = SLICE_SECONDS_ALONE if alone else SLICE_SECONDS
-        tokens = int(seconds / (self._seconds_per_token or A_TOKEN))
-        return max(UNIT, min(most, tokens // UNIT * UNIT))
+        tokens = max(UNIT, min(most, int(seconds / (self._seconds_per_token or A_TOKEN))))
+        # Powers of two: 192 tokens took longer each than 128, by a tenth, and 512 a tenth less.
+        return 1 << tokens.bit_length() - 1
 
     def _fail(self, jobs: Sequence[Job], error: Exception) -> None:
         if not isinstance(error, OpenKimiError):
