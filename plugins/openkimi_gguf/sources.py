@@ -100,7 +100,7 @@ class HubSource(msgspec.Struct, frozen=True, kw_only=True):
         return Path(found) if isinstance(found, str) else None
 
     def fetch(self, cache: Path | None) -> Path:
-        """Download the file into the hub's cache, which resumes what was begun.
+        """Download the file into the hub's cache.
 
         Raises:
             SourceError: the hub cannot be reached or does not have the file.
