@@ -48,9 +48,10 @@ def kv_bytes_per_token(header: Metadata, type_k: str, type_v: str) -> int | None
     kept = kept if isinstance(kept, list) else [kept] * layers
     key = value("attention.key_length") or width // heads
     size = value("attention.value_length") or width // heads
-    return sum(_row(number * key, type_k) + _row(number * size, type_v) for number in kept[:layers])
+    return sum(row_size(number * key, type_k) + row_size(number * size, type_v) for number in kept[:layers])
 
 
-def _row(numbers: int, type: str) -> int:
+def row_size(numbers: int, type: str) -> int:
+    """Count the bytes of so many numbers of a format, whole blocks of it."""
     size, block = BLOCKS[type]
     return -(-numbers // block) * size

@@ -24,6 +24,12 @@ def threads_to_read(available: int) -> int:
     return max(1, min(available, MOST_TO_READ))
 
 
+def defaults() -> tuple[int, int]:
+    """Return the threads that read and that write on this machine where the config names none."""
+    available = available_cores()
+    return threads_to_read(available), threads_to_write(available, physical_cores(available))
+
+
 def available_cores() -> int:
     """Count the logical cores that this process may use, a container's quota included."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

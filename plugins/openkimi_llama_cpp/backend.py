@@ -21,6 +21,7 @@ from openkimi import (
 from openkimi_gguf.fetching import fetch
 from openkimi_gguf.form import NO_FORM, form_for, offered
 from openkimi_gguf.pieces import Infill
+from openkimi_gguf.settling import settle
 from openkimi_gguf.template import ChatTemplate
 from openkimi_llama_cpp.generation import Prompt
 from openkimi_llama_cpp.job import Job
@@ -133,9 +134,7 @@ class LlamaCppBackend(Backend):
     async def close(self) -> None:
         """Stop what runs, save what is worth it, and free the model."""
         self._scheduler.close()
-        freeing = asyncio.ensure_future(asyncio.to_thread(self._free))
-        await settle(freeing)
-        freeing.result()
+        await settle(asyncio.to_thread(self._free))
 
     def _free(self) -> None:
         self._tokenizers.shutdown()
@@ -201,15 +200,3 @@ def _discard(loading: Future[Model]) -> None:
     """Free a model that nobody waits for any more."""
     if not loading.cancelled() and loading.exception() is None:
         loading.result().close()
-
-
-async def settle(work: asyncio.Future[Any]) -> None:
-    """Wait until the work is over, through every cancellation, without its result."""
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled

@@ -8,9 +8,10 @@ from typing import Any
 import click
 import msgspec
 
+from openkimi_gguf import threads
 from openkimi_gguf.command import log_to_stderr
 from openkimi_gguf.models import resolve
-from openkimi_llama_cpp.speed import QUICK, Measured, Plan, Rate, candidates, defaults, measure
+from openkimi_llama_cpp.speed import QUICK, Measured, Plan, Rate, candidates, measure
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ def bench(model: str, quick: bool, as_json: bool) -> None:
 
 
 def _report(model: str, load: float | None, measured: Measured) -> Report:
-    to_read, to_write = defaults()
+    to_read, to_write = threads.defaults()
     chosen = {
         "threads": measured.faster("written", to_write),
         "threads_batch": measured.faster("read", to_read),

@@ -17,7 +17,6 @@ from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.placement import context_params, streams_for
 from openkimi_llama_cpp.vocabulary import Logits
 
-MOST_BY_DEFAULT = 8192
 # From this size on llama.cpp computes a prompt the same way whatever the batch, bit for bit (on a CPU).
 UNIT = 64
 
@@ -73,7 +72,7 @@ class Context:
             ConfigError: memory does not suffice.
         """
         trained: int = library.llama_model_n_ctx_train(weights)
-        wanted = options.context_length or min(trained, MOST_BY_DEFAULT)
+        wanted = options.window(trained)
         if wanted > trained:
             _log.warning("context_longer_than_trained", context_length=wanted, trained=trained)
         streams = streams_for(options, library, weights, wanted)

@@ -10,8 +10,8 @@ from openkimi import ConfigError
 from openkimi_gguf.available import available_memory, free_swap
 from openkimi_gguf.memory import kv_bytes_per_token
 from openkimi_gguf.metadata import MetadataError, read_metadata
-from openkimi_llama_cpp.context import MOST_BY_DEFAULT
-from openkimi_llama_cpp.options import KVType, LlamaCppOptions
+from openkimi_gguf.options import KVType
+from openkimi_llama_cpp.options import LlamaCppOptions
 
 SMALLER: KVType = "q8_0"
 SMALLER_SHARE = 17 / 32
@@ -68,7 +68,7 @@ def _cache(path: Path, options: LlamaCppOptions) -> tuple[int, int] | None:
     trained = header.get(f"{header.get('general.architecture')}.context_length")
     if per_token is None or not isinstance(trained, int):
         return None
-    return per_token, options.context_length or min(trained, MOST_BY_DEFAULT)
+    return per_token, options.window(trained)
 
 
 def _refusal(options: LlamaCppOptions, per_token: int, window: int, free: int) -> str:

@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
-from typing import Annotated, Literal
+from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
-from openkimi import ConfigError, PluginError, parse_size
-from openkimi_gguf.models import DEFAULT_MODEL, locate
+from openkimi import PluginError, parse_size
+from openkimi_gguf.options import GgufOptions, check_common
 
 INSTALL = "pip install 'openkimi[llama-cpp]'"
-Device = Literal["auto", "cpu", "cuda", "mps"]
-KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 
-class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LlamaCppOptions(GgufOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What ``llm`` may hold when its ``type`` is ``llama-cpp`` or ``local``."""
 
-    model_path: Annotated[
-        str,
-        Meta(description="A GGUF file, a name of the catalogue, or hf:owner/repo/file.gguf.", min_length=1),
-    ] = DEFAULT_MODEL
-    model_name: Annotated[str | None, Meta(description="A name to show; it chooses nothing.")] = None
-    context_length: Annotated[
-        Annotated[int, Meta(ge=256)] | None,
-        Meta(description="The window in tokens; null is what the model was trained for, at most 8192."),
-    ] = None
-    device: Annotated[
-        Device, Meta(description="Where the model runs; auto is the GPU when this build can use one.")
-    ] = "auto"
-    n_gpu_layers: Annotated[
-        Annotated[int, Meta(ge=-1)] | None,
-        Meta(description="Layers kept on the GPU, -1 for all; null follows device."),
-    ] = None
-    threads: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Threads that write the answer; null is a cautious choice for this machine."),
-    ] = None
-    threads_batch: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Threads that read the prompt; null is every available core, at most 16."),
-    ] = None
-    n_batch: Annotated[int, Meta(description="Prompt tokens read in one step.", ge=64)] = 512
-    parallel: Annotated[
-        Annotated[int, Meta(ge=1, le=64)] | None,
-        Meta(
-            description="Answers written at the same time, each with a window of its own in memory; null is "
-            "4, or fewer where they would take more than an eighth of the free memory."
-        ),
-    ] = None
     cont_batching: Annotated[
         bool | None,
         Meta(
@@ -59,10 +23,6 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             "depends, in its last bits, on what else is answered; null is on when the model is on a GPU."
         ),
     ] = None
-    cache_ram: Annotated[
-        str | int,
-        Meta(description='Memory for prompts that were read and may come again, such as "512MiB"; 0 is off.'),
-    ] = "1GiB"
     slot_save_path: Annotated[
         str | None,
         Meta(
@@ -73,27 +33,6 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     slot_save_size: Annotated[
         str | int, Meta(description="The most bytes in that folder; the least recently used files go.")
     ] = "2GiB"
-    type_k: Annotated[KVType, Meta(description="The number format of the cached keys.")] = "f16"
-    type_v: Annotated[KVType, Meta(description="The number format of the cached values.")] = "f16"
-    flash_attn: Annotated[bool | None, Meta(description="Flash attention; null lets llama.cpp decide.")] = (
-        None
-    )
-    top_k: Annotated[int, Meta(description="Sample among the k likeliest tokens only; 0 is off.", ge=0)] = 40
-    min_p: Annotated[
-        float,
-        Meta(description="Never sample a token this much less likely than the best; 0 is off.", ge=0, le=1),
-    ] = 0.05
-    load_in_8bit: Annotated[bool, Meta(description="Not for GGUF: choose a Q8_0 file instead.")] = False
-    load_in_4bit: Annotated[bool, Meta(description="Not for GGUF: choose a Q4_K_M file instead.")] = False
-
-    @property
-    def cache_bytes(self) -> int:
-        """The size of ``cache_ram``.
-
-        Raises:
-            ConfigError: it is no size.
-        """
-        return 0 if self.cache_ram in {0, "0"} else parse_size(self.cache_ram, where="llm.cache_ram")
 
     @property
     def slot_save_bytes(self) -> int:
@@ -115,33 +54,4 @@ def check(options: LlamaCppOptions) -> None:
     _ = options.cache_bytes, options.slot_save_bytes
     if find_spec("llama_cpp") is None:
         raise PluginError(f"llm.type: 'llama-cpp' needs llama-cpp-python, which is not installed: {INSTALL}")
-    _check_quantisation(options)
-    _check_device(options)
-    _check_kv_types(options)
-    locate(options.model_path)
-
-
-def _check_quantisation(options: LlamaCppOptions) -> None:
-    for asked, bits, name in ((options.load_in_8bit, 8, "Q8_0"), (options.load_in_4bit, 4, "Q4_K_M")):
-        if asked:
-            raise ConfigError(
-                f"llm.load_in_{bits}bit: a GGUF file is quantised already; remove this option and name a "
-                f"{name} file of the model in llm.model_path"
-            )
-
-
-def _check_device(options: LlamaCppOptions) -> None:
-    macos = sys.platform == "darwin"
-    if options.device == "mps" and not macos:
-        raise ConfigError(
-            "llm.device: 'mps' is Apple's GPU and this is not macOS; use 'auto', 'cuda' or 'cpu'"
-        )
-    if options.device == "cuda" and macos:
-        raise ConfigError("llm.device: there is no CUDA on macOS; use 'auto' or 'mps'")
-    if options.device == "cpu" and options.n_gpu_layers not in (None, 0):
-        raise ConfigError("llm.n_gpu_layers: the device is 'cpu', which has none; remove one of the two")
-
-
-def _check_kv_types(options: LlamaCppOptions) -> None:
-    if options.flash_attn is False and options.type_v not in ("f32", "f16", "bf16"):
-        raise ConfigError(f"llm.type_v: '{options.type_v}' needs flash attention; remove llm.flash_attn")
+    check_common(options)

@@ -7,22 +7,12 @@ from typing import Any
 from openkimi import ConfigError
 from openkimi_gguf import threads
 from openkimi_gguf.available import available_memory
-from openkimi_llama_cpp.options import KVType, LlamaCppOptions
+from openkimi_gguf.memory import row_size
+from openkimi_gguf.options import KVType
+from openkimi_llama_cpp.options import LlamaCppOptions
 
 STREAMS = 4
 SHARE_OF_MEMORY = 1 / 8
-BITS: dict[KVType, float] = {
-    "f32": 32,
-    "f16": 16,
-    "bf16": 16,
-    "q8_0": 8.5,
-    "q5_1": 6,
-    "q5_0": 5.5,
-    "q4_1": 5,
-    "q4_0": 4.5,
-    "iq4_nl": 4.5,
-}
-"""Bits of a value, its part of the block's scale included."""
 # ``enum ggml_type`` of ggml.h.
 GGML_TYPES: dict[KVType, int] = {
     "f32": 0,
@@ -62,23 +52,21 @@ def streams_for(options: LlamaCppOptions, library: Any, weights: Any, size: int)
         return options.parallel
     heads = max(int(library.llama_model_n_head(weights)), 1)
     width = library.llama_model_n_embd(weights) // heads * library.llama_model_n_head_kv(weights)
-    bits = BITS[options.type_k] + BITS[options.type_v]
-    window = size * width * library.llama_model_n_layer(weights) * bits / 8
+    row = row_size(width, options.type_k) + row_size(width, options.type_v)
+    window = size * row * library.llama_model_n_layer(weights)
     return max(1, min(STREAMS, int(available_memory() * SHARE_OF_MEMORY / max(window, 1))))
 
 
 def context_params(options: LlamaCppOptions, library: Any, size: int, streams: int) -> Any:
     """Describe a context to llama.cpp: ``streams`` of ``size`` tokens, each with a cache of its own."""
-    available = threads.available_cores()
+    to_read, to_write = threads.defaults()
     params = library.llama_context_default_params()
     params.n_ctx = size * streams
     params.n_seq_max = streams
     params.kv_unified = False
     params.n_batch = params.n_ubatch = min(options.n_batch, size)
-    params.n_threads = options.threads or threads.threads_to_write(
-        available, threads.physical_cores(available)
-    )
-    params.n_threads_batch = options.threads_batch or threads.threads_to_read(available)
+    params.n_threads = options.threads or to_write
+    params.n_threads_batch = options.threads_batch or to_read
     params.type_k = GGML_TYPES[options.type_k]
     params.type_v = GGML_TYPES[options.type_v]
     params.flash_attn_type = {

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openkimi_llama_cpp.context import Snapshot
-from openkimi_llama_cpp.reading import common_prefix, usable
+from openkimi_llama_cpp.reading import best, common_prefix
 
 # What has at most this share of its own is as good as there already.
 SMALL_SHARE = 0.25
@@ -40,12 +40,7 @@ class PromptCache:
 
     def best(self, tokens: list[int], *, reproducible: bool) -> tuple[int, Snapshot | None]:
         """Find the snapshot that saves the most reading, with the number of tokens that it saves."""
-        best, known = None, 0
-        for snapshot in self:
-            saved = usable(snapshot.tokens, snapshot.even, snapshot.ending, tokens, reproducible=reproducible)
-            if saved > known:
-                best, known = snapshot, saved
-        return known, best
+        return best(self, tokens, reproducible=reproducible)
 
     def touch(self, snapshot: Snapshot) -> None:
         """Note that a snapshot was used."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from openkimi_llama_cpp.context import UNIT, Context, Snapshot, Stream
 from openkimi_llama_cpp.prompt_cache import SMALL_SHARE, PromptCache
-from openkimi_llama_cpp.reading import usable
+from openkimi_llama_cpp.reading import best, usable
 from openkimi_llama_cpp.state_files import StateFiles
 
 # Fewer tokens than this are read sooner than they are fetched from disk.
@@ -38,14 +38,14 @@ class Prompts:
     def known(self, tokens: list[int], streams: Sequence[Stream], *, reproducible: bool) -> int:
         """Count the tokens of a prompt that need not be read, wherever they are known."""
         kept, _ = self._cache.best(tokens, reproducible=reproducible)
-        return max([kept, *(_usable(stream, tokens, reproducible) for stream in streams)])
+        held, _ = best(streams, tokens, reproducible=reproducible)
+        return max(kept, held)
 
     def stream_for(self, tokens: list[int], free: Sequence[Stream], *, reproducible: bool) -> Stream:
         """Choose one of the free streams for a prompt, and bring there what is known of it."""
-        own = max(free, key=lambda stream: _usable(stream, tokens, reproducible))
-        kept = _usable(own, tokens, reproducible)
+        kept, own = best(free, tokens, reproducible=reproducible)
         other = self._elsewhere(tokens, free, kept + WORTH_A_COPY, reproducible=reproducible)
-        if other is None and kept >= WORTH_A_COPY:
+        if own is not None and other is None and kept >= WORTH_A_COPY:
             self._keep(own, kept)
             stream, known = own, kept
         else:
@@ -53,7 +53,7 @@ class Prompts:
             self._keep(stream, 0)
             if other is not None:
                 self._context.restore(stream, other)
-            known = _usable(stream, tokens, reproducible)
+            known = usable(stream, tokens, reproducible=reproducible)
         self._order.remove(stream)
         self._order.append(stream)
         self._came_again.pop(stream.id, None)
@@ -82,17 +82,16 @@ class Prompts:
     ) -> Snapshot | None:
         """Find a snapshot that saves at least so much reading: of a busy stream, in memory, or on disk."""
         busy = [stream for stream in self._context.streams if stream not in free]
-        read = max(busy, key=lambda stream: _usable(stream, tokens, reproducible), default=None)
-        length = _usable(read, tokens, reproducible) if read is not None else 0
+        length, read = best(busy, tokens, reproducible=reproducible)
         kept, snapshot = self._cache.best(tokens, reproducible=reproducible)
-        best = max(length, kept, least)
+        most = max(length, kept, least)
         if self._files is not None:
             saved, file = self._files.best(tokens, reproducible=reproducible)
-            if file is not None and saved >= best + WORTH_A_FILE and (loaded := self._files.load(file)):
+            if file is not None and saved >= most + WORTH_A_FILE and (loaded := self._files.load(file)):
                 return loaded
-        if read is not None and length == best:
+        if read is not None and length == most:
             return self._context.snapshot(read)
-        if snapshot is not None and kept == best:
+        if snapshot is not None and kept == most:
             self._cache.touch(snapshot)
             return snapshot
         return None
@@ -110,7 +109,3 @@ class Prompts:
     def _save(self, snapshot: Snapshot | None) -> None:
         if self._files is not None and snapshot is not None and len(snapshot.tokens) >= WORTH_A_FILE:
             self._writer.submit(self._files.save, snapshot)
-
-
-def _usable(stream: Stream, tokens: list[int], reproducible: bool) -> int:
-    return usable(stream.tokens, stream.even, stream.ending, tokens, reproducible=reproducible)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ class Reading:
         self._stream = stream
         self._tokens = tokens
         self.logits: Logits | None = None
-        self.known = usable(stream.tokens, stream.even, stream.ending, tokens, reproducible=reproducible)
+        self.known = usable(stream, tokens, reproducible=reproducible)
         if self.known == len(tokens) and context.forget_from(stream, self.known) == self.known:
             assert stream.ending is not None
             self.logits = stream.ending.logits
@@ -50,21 +51,43 @@ class Reading:
         return logits
 
 
-def usable(
-    held: Sequence[int] | NDArray[np.int32],
-    even: int,
-    ending: Ending | None,
-    wanted: list[int],
-    *,
-    reproducible: bool,
-) -> int:
+class Held(Protocol):
+    """Tokens that were read, wherever they are kept; ``even`` and ``ending`` are those of a stream."""
+
+    @property
+    def tokens(self) -> Sequence[int] | NDArray[np.int32]:
+        """The tokens."""
+
+    @property
+    def even(self) -> int:
+        """How many of them have the values of a first reading."""
+
+    @property
+    def ending(self) -> Ending | None:
+        """What is known of the end of a prompt."""
+
+
+H = TypeVar("H", bound=Held)
+
+
+def best(held: Iterable[H], wanted: list[int], *, reproducible: bool) -> tuple[int, H | None]:
+    """Find what saves the most reading of a prompt, with the number of tokens that it saves."""
+    found, known = None, 0
+    for each in held:
+        saved = usable(each, wanted, reproducible=reproducible)
+        if saved > known:
+            found, known = each, saved
+    return known, found
+
+
+def usable(held: Held, wanted: list[int], *, reproducible: bool) -> int:
     """Count the tokens of a prompt that need not be read again where ``held`` were read."""
-    size = len(wanted)
-    common = common_prefix(held, wanted)
+    size, ending = len(wanted), held.ending
+    common = common_prefix(held.tokens, wanted)
     if common == size and ending is not None and ending.length == size and (ending.even or not reproducible):
         return size
     known = min(common, size - 1)
-    return min(known, even) // UNIT * UNIT if reproducible else known
+    return min(known, held.even) // UNIT * UNIT if reproducible else known
 
 
 def common_prefix(one: Sequence[int] | NDArray[np.int32], other: Sequence[int] | NDArray[np.int32]) -> int:

@@ -88,8 +88,9 @@ class Scheduler:
         while self._wait():
             self._drop_cancelled()
             self._begin()
-            if jobs := self._next():
-                self._step(jobs)
+            jobs, count = self._next()
+            if jobs:
+                self._step(jobs, count)
         with self._changed:
             left, self._waiting = [*self._active.values(), *self._waiting], []
             self._active.clear()
@@ -144,29 +145,27 @@ class Scheduler:
         others = [stream for stream in self._context.streams if stream not in reading]
         return ahead > UNIT + self._prompts.known(job.tokens, others, reproducible=job.reproducible)
 
-    def _next(self) -> list[Job]:
-        readers, writers = self._of_each_kind()
+    def _next(self) -> tuple[list[Job], int]:
+        """Choose the jobs that go on now, with the number of all jobs that do what they do."""
+        readers = [job for job in self._active.values() if job.reading]
+        writers = [job for job in self._active.values() if not job.reading]
         if not readers or not writers:
             self._clocks[not readers] = self._clocks[bool(readers)]
         if readers and self._clocks[True] <= self._clocks[False]:
-            return [min(readers, key=lambda job: job.due)]
-        return writers if self._together or not writers else [min(writers, key=lambda job: job.due)]
+            return [min(readers, key=lambda job: job.due)], len(readers)
+        if self._together or not writers:
+            return writers, len(writers)
+        return [min(writers, key=lambda job: job.due)], len(writers)
 
-    def _of_each_kind(self) -> tuple[list[Job], list[Job]]:
-        """List the jobs whose prompt is being read, and those that write."""
-        jobs = self._active.values()
-        return [job for job in jobs if job.reading], [job for job in jobs if not job.reading]
-
-    def _step(self, jobs: list[Job]) -> None:
+    def _step(self, jobs: list[Job], count: int) -> None:
         with self._changed:
             if self._closed or any(job.cancelled for job in jobs):
                 return
             self._context.interrupt.clear()
             self._running = jobs
         began, reading = time.perf_counter(), jobs[0].reading
-        count = len(self._of_each_kind()[0 if reading else 1])
         try:
-            finished = self._advance(jobs)
+            finished = self._advance(jobs, count)
         except Interrupted:
             finished = []
         except Exception as error:  # noqa: BLE001 - handed to those who wait for the answers
@@ -183,22 +182,21 @@ class Scheduler:
         for job in finished:
             self._end(job)
 
-    def _advance(self, jobs: list[Job]) -> list[Job]:
+    def _advance(self, jobs: list[Job], count: int) -> list[Job]:
         """Read a slice of a prompt, or write a token of each answer; return the jobs that are done."""
         [job, *others] = jobs
         if job.reading:
-            return [job] if self._read(job) else []
+            return [job] if self._read(job, count) else []
         if not others:
             return [job] if job.write(self._context.decode(job.stream, [job.token])) else []
         logits = self._context.decode_each([job.stream for job in jobs], [job.token for job in jobs])
         return [job for job, own in zip(jobs, logits, strict=True) if job.write(own)]
 
-    def _read(self, job: Job) -> bool:
+    def _read(self, job: Job, readers: int) -> bool:
         before, began = job.read, time.perf_counter()
         done = job.read_on(self._slice())
         count = job.read - before
-        others = sum(other.reading for other in self._active.values() if other is not job)
-        self._tokens_read += count / (1 + others)
+        self._tokens_read += count / readers
         if count >= UNIT:
             self._seconds_per_token = (time.perf_counter() - began) / count
         return done

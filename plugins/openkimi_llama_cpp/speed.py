@@ -76,20 +76,11 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         return best if self.runs > 1 and rates[best].beats(rates[default]) else None
 
 
-def defaults() -> tuple[int, int]:
-    """Return the threads that read and that write where the config names none."""
-    available = threads.available_cores()
-    return (
-        threads.threads_to_read(available),
-        threads.threads_to_write(available, threads.physical_cores(available)),
-    )
-
-
 def candidates() -> list[int]:
     """List the numbers of threads that are worth a try: the defaults, one, and shares of the cores."""
     available = threads.available_cores()
     physical = threads.physical_cores(available)
-    return sorted({1, max(1, physical // 2), physical, available, *defaults()})
+    return sorted({1, max(1, physical // 2), physical, available, *threads.defaults()})
 
 
 def measure(path: Path, numbers: Sequence[int], plan: Plan) -> Measured:

@@ -20,9 +20,9 @@ import structlog
 from numpy.typing import NDArray
 
 from openkimi import ConfigError
-from openkimi_llama_cpp.context import Snapshot
+from openkimi_llama_cpp.context import Ending, Snapshot
 from openkimi_llama_cpp.prompt_cache import covers
-from openkimi_llama_cpp.reading import usable
+from openkimi_llama_cpp.reading import best
 
 MAGIC = "openkimi-slot-1"
 LONGEST_HEADER = 4096
@@ -48,6 +48,7 @@ class StateFile(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     tokens: NDArray[np.int32]
     even: int
+    ending: Ending | None = None
 
 
 class StateFiles:
@@ -64,7 +65,7 @@ class StateFiles:
         self._model = model
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            paths = sorted(folder.glob("*.slot"), key=_used)
+            paths = [path for path, _ in _stats(folder)]
         except OSError as error:
             raise ConfigError(f"llm.slot_save_path: '{folder}' cannot be used: {error.strerror}") from error
         _sweep(folder)
@@ -72,12 +73,7 @@ class StateFiles:
 
     def best(self, tokens: list[int], *, reproducible: bool) -> tuple[int, StateFile | None]:
         """Find the file that saves the most reading, with the number of tokens that it saves."""
-        best, known = None, 0
-        for file in self._files:
-            saved = usable(file.tokens, file.even, None, tokens, reproducible=reproducible)
-            if saved > known:
-                best, known = file, saved
-        return known, best
+        return best(self._files, tokens, reproducible=reproducible)
 
     def load(self, file: StateFile) -> Snapshot | None:
         """Read a file; one that is gone or damaged is forgotten."""
@@ -192,8 +188,8 @@ def fingerprint(model: Path, *details: object) -> str:
 def _sweep(folder: Path) -> None:
     """Remove what a process that was killed left half written; what another one writes now is younger."""
     for path in folder.glob("*.part"):
-        if time.time() - _used(path) > SECONDS_TO_WRITE:
-            with suppress(OSError):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > SECONDS_TO_WRITE:
                 path.unlink(missing_ok=True)
 
 
@@ -204,10 +200,3 @@ def _stats(folder: Path) -> list[tuple[Path, os.stat_result]]:
         with suppress(OSError):
             found.append((path, path.stat()))
     return sorted(found, key=lambda item: item[1].st_mtime)
-
-
-def _used(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -24,6 +24,7 @@ from openkimi_gguf.fetching import fetch
 from openkimi_gguf.form import NO_FORM, form_for, offered
 from openkimi_gguf.metadata import Metadata, MetadataError, read_metadata
 from openkimi_gguf.pieces import Infill, Piece
+from openkimi_gguf.settling import settle
 from openkimi_gguf.template import ChatTemplate
 from openkimi_xllamacpp.answer import Answer
 from openkimi_xllamacpp.client import Client, GrammarRefused, open_client
@@ -180,19 +181,6 @@ class XllamacppBackend(Backend):
             _log.warning("slot_still_busy", seconds=_LONGEST_BATCH)
         except BackendError:
             pass  # the engine is gone, and what it held with it
-
-
-async def settle(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for the end of some work, through every cancellation."""
-    task, cancelled = asyncio.ensure_future(work), False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
-    return task.result()
 
 
 def _metadata(path: Path) -> Metadata:

@@ -9,9 +9,9 @@ import structlog
 
 from openkimi_gguf import threads
 from openkimi_gguf.metadata import Metadata
+from openkimi_gguf.options import MOST_BY_DEFAULT
 from openkimi_xllamacpp.options import XllamacppOptions
 
-MOST_BY_DEFAULT = 8192
 # llama.cpp's own words for "as many layers as fit" and "all of them".
 _AS_MANY_AS_FIT, _ALL = -1, -2
 # Calls that are not answers: counting, looking whether a slot is free, and clients that left a moment ago.
@@ -47,8 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def settings_for(path: Path, socket: Path, metadata: Metadata, options: XllamacppOptions) -> Settings:
     """Choose the settings for a model that listens on a socket."""
-    available = threads.available_cores()
-    physical = threads.physical_cores(available)
+    to_read, to_write = threads.defaults()
     window = _window(metadata, options)
     return Settings(
         model=str(path),
@@ -57,8 +56,8 @@ def settings_for(path: Path, socket: Path, metadata: Metadata, options: Xllamacp
         n_parallel=options.slots,
         n_batch=min(options.n_batch, window),
         n_gpu_layers=_gpu_layers(options),
-        n_threads=options.threads or threads.threads_to_write(available, physical),
-        n_threads_batch=options.threads_batch or threads.threads_to_read(available),
+        n_threads=options.threads or to_write,
+        n_threads_batch=options.threads_batch or to_read,
         n_threads_http=2 * options.slots + _OTHER_CALLS,
         cache_ram_mib=options.cache_mib,
         cache_type_k=f"GGML_TYPE_{options.type_k.upper()}",
@@ -73,7 +72,7 @@ def settings_for(path: Path, socket: Path, metadata: Metadata, options: Xllamacp
 def _window(metadata: Metadata, options: XllamacppOptions) -> int:
     architecture = metadata.get("general.architecture", "")
     trained = int(metadata.get(f"{architecture}.context_length", MOST_BY_DEFAULT))
-    wanted = options.context_length or min(trained, MOST_BY_DEFAULT)
+    wanted = options.window(trained)
     if wanted > trained:
         _log.warning("context_longer_than_trained", context_length=wanted, trained=trained)
     return wanted

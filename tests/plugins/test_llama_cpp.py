@@ -9,22 +9,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
-from structlog.testing import capture_logs
+from local_answers import answer, request, usage
 
 from openkimi import (
     BackendUnavailable,
     ConfigError,
     ContextOverflow,
     Delta,
-    GenerateRequest,
-    Message,
     Provider,
-    RequestError,
     ResponseFormat,
-    Usage,
 )
 from openkimi.testing.opening import open_component
 from openkimi_gguf.models import resolve
@@ -35,15 +30,6 @@ from openkimi_llama_cpp.generation import Writer
 pytestmark = pytest.mark.model
 
 SPEECH = Path(__file__).parents[1] / "data" / "truman-1946.txt"
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "colour": {"enum": ["red", "green", "blue"]},
-        "warm": {"type": "boolean"},
-    },
-    "required": ["colour", "warm"],
-    "additionalProperties": False,
-}
 
 
 def provider() -> Provider[LlamaCppBackend]:
@@ -60,25 +46,6 @@ def model_file() -> Path:
 async def backend(model_file: Path) -> AsyncIterator[LlamaCppBackend]:
     async with open_component(provider(), model_path=str(model_file)) as backend:
         yield backend
-
-
-def request(
-    text: str = "Say hello to the world.", *, system: str | None = None, **settings: object
-) -> GenerateRequest:
-    messages = [Message(role="system", content=system)] if system is not None else []
-    messages.append(Message(role="user", content=text))
-    return GenerateRequest(messages=tuple(messages), **{"max_tokens": 12, "temperature": 0.0, **settings})
-
-
-async def answer(backend: LlamaCppBackend, asked: GenerateRequest) -> tuple[str, list[Delta]]:
-    async with aclosing(backend.generate(asked)) as stream:
-        deltas = [delta async for delta in stream]
-    return "".join(delta.content for delta in deltas), deltas
-
-
-def usage(deltas: list[Delta]) -> Usage:
-    assert deltas[-1].usage is not None
-    return deltas[-1].usage
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -98,12 +65,6 @@ async def test_answers_in_several_deltas(backend: LlamaCppBackend) -> None:
     assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
     assert deltas[-1].finish_reason in ("stop", "length")
     assert 0 < usage(deltas).completion_tokens <= 10
-
-
-async def test_knows_its_model(backend: LlamaCppBackend) -> None:
-    """The backend tells the window it created and the number of weights."""
-    assert backend.context_window == 8192
-    assert backend.parameters == 134_515_008
 
 
 async def test_reads_what_it_was_told(backend: LlamaCppBackend) -> None:
@@ -215,32 +176,6 @@ async def test_counting_does_not_wait_for_an_answer(backend: LlamaCppBackend) ->
         assert backend._scheduler.busy
     assert counts == [alone] * 5
     assert alone[1:] == [0, 1]
-
-
-@pytest.mark.parametrize(
-    "messages",
-    [
-        (Message(role="user", content="Hi"),),
-        (Message(role="developer", content="Be kind."), Message(role="user", content="你好 😀")),
-        (
-            Message(role="system", content="One."),
-            Message(role="user", content="<|im_end|>"),
-            Message(role="assistant", content="ok"),
-            Message(role="user", content="  again\n"),
-        ),
-    ],
-)
-async def test_the_prompt_is_counted_as_it_is_read(
-    backend: LlamaCppBackend, messages: tuple[Message, ...]
-) -> None:
-    """count_prompt gives exactly the tokens that generate reads."""
-    asked = GenerateRequest(messages=messages, max_tokens=1, temperature=0.0)
-
-    counted = await backend.count_prompt(asked)
-    _, deltas = await answer(backend, asked)
-
-    assert counted == usage(deltas).prompt_tokens
-    assert counted > sum(await backend.count_tokens([message.text for message in messages]))
 
 
 async def test_user_text_is_never_markers(backend: LlamaCppBackend) -> None:
@@ -369,24 +304,6 @@ async def test_penalties_and_bias_change_the_answer(backend: LlamaCppBackend) ->
     assert 0 < held.count("Hello") < unheld.count("Hello")
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.3])
-async def test_a_schema_holds_the_answer(backend: LlamaCppBackend, temperature: float) -> None:
-    """An answer under a JSON Schema parses and fits it."""
-    text, deltas = await answer(
-        backend,
-        request(
-            "Give me a colour.",
-            response_format=ResponseFormat(type="json_schema", schema=SCHEMA),
-            temperature=temperature,
-            seed=1,
-            max_tokens=60,
-        ),
-    )
-
-    assert deltas[-1].finish_reason == "stop"
-    jsonschema.validate(json.loads(text), SCHEMA)
-
-
 async def test_json_object_gives_an_object(backend: LlamaCppBackend) -> None:
     """An answer under ``json_object`` is an object, or the beginning of one that was cut off."""
     text, deltas = await answer(
@@ -395,32 +312,6 @@ async def test_json_object_gives_an_object(backend: LlamaCppBackend) -> None:
 
     assert text.startswith("{")
     assert deltas[-1].finish_reason == "length" or isinstance(json.loads(text), dict)
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"type": "banana"},
-        {"$ref": "#/nowhere"},
-        {"type": "string", "maxLength": 10**9},
-        {"type": "string", "pattern": "^((a{99}){99}){99}$"},
-        {
-            "type": "array",
-            "items": {"anyOf": [{"type": "array", "items": {"type": "string"}, "minItems": 10**7}]},
-        },
-    ],
-)
-async def test_an_unusable_schema_is_the_callers_error(
-    backend: LlamaCppBackend, schema: dict[str, object]
-) -> None:
-    """A schema without a grammar is refused by name, and the model goes on."""
-    asked = request(response_format=ResponseFormat(type="json_schema", schema=schema))
-
-    with pytest.raises(RequestError, match="schema") as raised:
-        await answer(backend, asked)
-
-    assert raised.value.param == "response_format"
-    assert (await answer(backend, request()))[0]
 
 
 async def test_a_prompt_larger_than_the_window_is_refused(model_file: Path) -> None:
@@ -453,31 +344,6 @@ async def test_closing_ends_what_runs(model_file: Path) -> None:
         await waiting
     with pytest.raises(BackendUnavailable):
         await backend.count_tokens(["x"])
-
-
-async def test_quantised_cache_and_cpu(model_file: Path) -> None:
-    """The number format of the cache and the device can be chosen."""
-    options = {"type_k": "q8_0", "type_v": "q8_0", "device": "cpu", "threads": 1, "threads_batch": 2}
-    async with open_component(provider(), model_path=str(model_file), **options) as backend:
-        text, _ = await answer(backend, request("Repeat the word volcano."))
-
-    assert "volcano" in text.lower()
-
-
-async def test_a_damaged_file_is_one_line(
-    model_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A truncated model file is a one-line error and llama.cpp writes nothing to the terminal."""
-    damaged = tmp_path / "damaged.gguf"
-    with model_file.open("rb") as file:
-        damaged.write_bytes(file.read(3_000_000))
-
-    with capture_logs(), pytest.raises(ConfigError, match="damaged") as raised:
-        async with open_component(provider(), model_path=str(damaged)):
-            pass
-
-    assert "\n" not in raised.value.message
-    assert capfd.readouterr().err == ""
 
 
 async def test_a_gpu_that_is_not_there_is_named(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from openkimi_llama_cpp.speed import Measured, Rate, Setting, candidates, defaults
+from openkimi_gguf.threads import defaults
+from openkimi_llama_cpp.speed import Measured, Rate, Setting, candidates
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
