@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from openkimi import Candidate
 from openkimi_mpr.statements import statement_of
 from openkimi_mpr.support import support_of
+from openkimi_mpr.words import words_of
 
-_FEW_WORDS = 4
-"""Words beyond the question's of an answer that is to the point."""
+_FEW_WORDS = 3
+"""Words of an answer that is to the point."""
 
 
 def is_sure(candidate: Candidate, question: str) -> bool:
     """Tell whether one candidate alone is an answer to rely on.
 
-    It is sure of its support, and says little that the question does not.
+    It is sure of its support and says nothing but the answer: one of many words may be said better.
     """
-    statement = statement_of(candidate, question)
-    return len(statement.words) <= _FEW_WORDS and support_of(candidate, statement, question).sure
+    if len(words_of(candidate.text)) > _FEW_WORDS:
+        return False
+    return support_of(candidate, statement_of(candidate, question), question).sure
 
 
 def is_decided(groups: Sequence[Sequence[int]], weights: Sequence[float], left: int) -> bool:

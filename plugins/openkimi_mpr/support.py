@@ -21,8 +21,8 @@ class Support(msgspec.Struct, frozen=True, kw_only=True):
 
     ``share`` is that of its claims with evidence, None where words cannot tell: nothing was read, it is in
     another language, or the answer makes no claim in words, as a bare yes, a tool call or JSON. An answer is
-    ``sure`` when it is short, ended by itself and has good evidence for all that it claims. A text copied from a
-    passage has evidence too, and is mostly beside the point.
+    ``sure`` when it is short, ended by itself and has good evidence for all that it claims. A text copied
+    from a passage has evidence too, and is mostly beside the point.
     """
 
     share: float | None = None
