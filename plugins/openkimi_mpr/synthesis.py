@@ -48,8 +48,10 @@ class ChoosingSynthesizer(Synthesizer):
             return True
         if len(candidates) == 1:
             return is_sure(candidates[0], question)
-        ballot = Ballot(question, candidates)
-        return is_decided(ballot.groups, self.weigh(ballot), paths - len(candidates))
+        ballot, left = Ballot(question, candidates), paths - len(candidates)
+        if len(ballot.groups) == 1:
+            return len(ballot.voters) >= left
+        return is_decided(ballot.groups, self.weigh(ballot), left)
 
     def _synthesize(self, ballot: Ballot) -> Synthesis:
         chosen = self.choose(ballot)
