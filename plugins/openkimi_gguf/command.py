@@ -81,7 +81,8 @@ def log_to_stderr() -> None:
     """Keep the output for what a command prints: logs go to standard error, without the details."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Looked up anew for each line: while a bar is drawn, standard error is the bar's.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
 
 

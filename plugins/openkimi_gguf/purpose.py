@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from openkimi import ConfigError
-from openkimi_gguf.catalogue import CATALOGUE, CatalogueEntry
+from openkimi_gguf.catalogue import DEFAULT_MODEL, CatalogueEntry
 from openkimi_gguf.hub import HubSource
 from openkimi_gguf.metadata import Metadata, MetadataError, read_metadata
 
@@ -52,8 +52,7 @@ def check_chats(model: Path | CatalogueEntry | HubSource) -> None:
 
 def refusal(name: str) -> str:
     """Say why a model is refused for chat, and which ones are for it."""
-    names = ", ".join(entry.name for entry in CATALOGUE.values() if entry.purpose == "chat")
     return (
         f"llm.model_path: {name} is an embedding or reranking model, it writes no answers; name a model for "
-        f"chat: {names}"
+        f"chat, such as {DEFAULT_MODEL} ('openkimi models list' shows more)"
     )
