@@ -68,9 +68,13 @@ def download(wanted: Wanted, target: Path, cancelled: threading.Event) -> None:
     elif have:
         _log.info("model_fetch_goes_on", megabytes_so_far=round(have / 1e6))
     _check_space(target.parent, wanted.size - _size(partial))
-    with partial.open("ab") as file:
-        persist(lambda: _attempt(wanted, file, cancelled), lambda: _end(file), cancelled)
-        os.fsync(file.fileno())
+    try:
+        with partial.open("ab") as file:
+            persist(lambda: _attempt(wanted, file, cancelled), lambda: _end(file), cancelled)
+            os.fsync(file.fileno())
+    finally:
+        if not _size(partial):
+            partial.unlink(missing_ok=True)
     if (found := sha256_of(partial)) != wanted.sha256:
         partial.unlink()
         raise SourceError(

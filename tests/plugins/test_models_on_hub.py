@@ -187,6 +187,7 @@ def test_a_server_that_stays_broken_is_given_up(cache: Path, hub: Hub) -> None:
 
     assert "the server answers 503 Service Unavailable" in refused()
     assert len(hub.downloads()) == downloading.ATTEMPTS
+    assert list(blobs(cache).iterdir()) == []
 
 
 def test_a_silent_server_is_asked_again(cache: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
