@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from openkimi import ConfigError, parse_size
 from openkimi_gguf.models import DEFAULT_MODEL, locate
+from openkimi_gguf.purpose import check_chats
 
 MOST_BY_DEFAULT = 8192
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -91,7 +92,7 @@ def check_common(options: GgufOptions) -> None:
     _check_quantisation(options)
     _check_device(options)
     _check_kv_types(options)
-    locate(options.model_path)
+    check_chats(locate(options.model_path))
 
 
 def _check_quantisation(options: GgufOptions) -> None:

@@ -21,6 +21,7 @@ from openkimi import (
 from openkimi_gguf.fetching import fetch
 from openkimi_gguf.form import NO_FORM, form_for, offered
 from openkimi_gguf.pieces import Infill
+from openkimi_gguf.purpose import check_writes
 from openkimi_gguf.settling import settle
 from openkimi_gguf.template import ChatTemplate
 from openkimi_llama_cpp.generation import Prompt
@@ -45,6 +46,7 @@ async def open_backend(options: LlamaCppOptions) -> AsyncIterator[Backend]:
         ConfigError: the model cannot be had or loaded.
     """
     path = await fetch(options.model_path)
+    await asyncio.to_thread(check_writes, path)
     worker = ThreadPoolExecutor(1, "llama-cpp")
     loading = worker.submit(Model, path, options)
     try:

@@ -11,6 +11,7 @@ from openkimi_gguf.available import available_memory, free_swap
 from openkimi_gguf.memory import kv_bytes_per_token
 from openkimi_gguf.metadata import MetadataError, read_metadata
 from openkimi_gguf.options import KVType
+from openkimi_gguf.parts import model_files
 from openkimi_llama_cpp.options import LlamaCppOptions
 
 SMALLER: KVType = "q8_0"
@@ -38,7 +39,7 @@ def fits(path: Path, options: LlamaCppOptions) -> bool:
     needed = per_token * window * streams
     if needed > free + free_swap():
         raise ConfigError(_refusal(options, per_token, window, free + free_swap()))
-    weights = path.stat().st_size
+    weights = sum(file.stat().st_size for file in model_files(path))
     if weights + needed <= free:
         return True
     _log.warning(

@@ -20,6 +20,7 @@ import structlog
 from numpy.typing import NDArray
 
 from openkimi import ConfigError
+from openkimi_gguf.parts import model_files
 from openkimi_llama_cpp.context import Ending, Snapshot
 from openkimi_llama_cpp.prompt_cache import covers
 from openkimi_llama_cpp.reading import best
@@ -171,17 +172,19 @@ class StateFiles:
 
 
 def fingerprint(model: Path, *details: object) -> str:
-    """Name a model file by its size and samples of its bytes, with whatever else a state depends on.
+    """Name a model by its files' sizes and samples of their bytes, with whatever else a state depends on.
 
     Reading gigabytes at each start would take longer than it saves.
     """
-    size = model.stat().st_size
-    digest = hashlib.blake2b(repr((size, *details)).encode(), digest_size=16)
-    with model.open("rb") as file:
-        digest.update(file.read(1 << 20))
-        for at in range(0, size, max(size // 64, 1)):
-            file.seek(at)
-            digest.update(file.read(1 << 16))
+    digest = hashlib.blake2b(digest_size=16)
+    for path in model_files(model):
+        size = path.stat().st_size
+        digest.update(repr((size, *details)).encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+            for at in range(0, size, max(size // 64, 1)):
+                file.seek(at)
+                digest.update(file.read(1 << 16))
     return digest.hexdigest()
 
 

@@ -24,6 +24,7 @@ from openkimi_gguf.fetching import fetch
 from openkimi_gguf.form import NO_FORM, form_for, offered
 from openkimi_gguf.metadata import Metadata, MetadataError, read_metadata
 from openkimi_gguf.pieces import Infill, Piece
+from openkimi_gguf.purpose import gives_vectors, refusal
 from openkimi_gguf.settling import settle
 from openkimi_gguf.template import ChatTemplate
 from openkimi_xllamacpp.answer import Answer
@@ -185,8 +186,11 @@ class XllamacppBackend(Backend):
 
 def _metadata(path: Path) -> Metadata:
     try:
-        return read_metadata(path)
+        metadata = read_metadata(path)
     except (MetadataError, OSError) as error:
         raise ConfigError(
             f"llm.model_path: '{path}' is damaged or of a kind llama.cpp cannot read: {error}"
         ) from error
+    if gives_vectors(metadata):
+        raise ConfigError(refusal(f"'{path}'"))
+    return metadata

@@ -160,6 +160,20 @@ def test_weights_larger_than_memory_are_no_error(monkeypatch: pytest.MonkeyPatch
     assert logs[0]["cache"] == "4 MiB"
 
 
+def test_all_parts_of_a_model_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The weights of a split model are those of all its files."""
+    for number in (1, 2, 3):
+        (tmp_path / f"big-0000{number}-of-00003.gguf").write_bytes(bytes(MIB))
+
+    with capture_logs() as logs:
+        room(monkeypatch, 7 * MIB, header())
+        assert fits(tmp_path / "big-00001-of-00003.gguf", LlamaCppOptions())
+        room(monkeypatch, 7 * MIB - 1, header())
+        assert not fits(tmp_path / "big-00001-of-00003.gguf", LlamaCppOptions())
+
+    assert logs[0]["weights"] == "3 MiB"
+
+
 def test_an_unknown_model_is_not_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Of a model unlike the known ones, and of a file that is none, nothing is said."""
     damaged = tmp_path / "m.gguf"
