@@ -77,10 +77,10 @@ def check_numbers(options: ModelOptions, gpus: int) -> None:
         ConfigError: they name one more.
     """
     if options.main_gpu is not None and options.main_gpu >= gpus:
-        raise ConfigError(f"llm.main_gpu: {gpus} GPUs are here, and the first has the number 0")
+        raise ConfigError(f"llm.main_gpu: there is no GPU {options.main_gpu}; found: {gpus}, counted from 0")
     if options.tensor_split is not None and len(options.tensor_split) > gpus:
         raise ConfigError(
-            f"llm.tensor_split: there are shares for {len(options.tensor_split)} GPUs, and {gpus} are here"
+            f"llm.tensor_split: there are shares for {len(options.tensor_split)} GPUs; found: {gpus}"
         )
 
 

@@ -77,8 +77,8 @@ def numbers_in(text: str) -> frozenset[int]:
     found: set[int] = set()
     try:
         for part in filter(None, text.strip().split(",")):
-            first, _, last = part.partition("-")
-            found.update(range(int(first), int(last or first) + 1))
+            first, to, last = part.partition("-")
+            found.update(range(int(first), int(last if to else first) + 1))
     except ValueError:
         return frozenset()
     return frozenset(found)
