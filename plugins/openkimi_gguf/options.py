@@ -28,7 +28,7 @@ class GgufOptions(ModelOptions, frozen=True, kw_only=True, forbid_unknown_fields
     ] = None
     threads_batch: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Threads that read the prompt; null is every available core, at most 16."),
+        Meta(description="Threads that read the prompt; null is every fast core, at most 16."),
     ] = None
     n_batch: Annotated[int, Meta(description="Prompt tokens read in one step.", ge=64)] = 512
     parallel: Annotated[

@@ -89,7 +89,7 @@ class LlamaCppEmbedder(Embedder):
             BackendError: llama.cpp failed, or the embedder was closed.
         """
         prefix = self._options.query_prefix if input_type == "query" else self._options.document_prefix
-        run = _Run(self._encoder, texts, prefix, self._options.n_batch)
+        run = _Run(self._encoder, texts, prefix)
         while await self._in_thread(run.step):
             pass
         return run.vectors
@@ -124,11 +124,11 @@ class LlamaCppEmbedder(Embedder):
 class _Run:
     """The embedding of some texts, one batch a step."""
 
-    def __init__(self, encoder: Encoder, texts: Sequence[str], prefix: str, tokens: int) -> None:
+    def __init__(self, encoder: Encoder, texts: Sequence[str], prefix: str) -> None:
         self._encoder = encoder
         self._texts = texts
         self._prefix = prefix
-        self._batches = batches(self._segments(), tokens=tokens, sequences=MOST_SEQUENCES)
+        self._batches = batches(self._segments(), tokens=encoder.n_batch, sequences=MOST_SEQUENCES)
         self.vectors: Vectors = np.zeros((len(texts), encoder.dimensions), np.float32)
 
     def step(self) -> bool:

@@ -54,11 +54,15 @@ class LlamaCppEmbedderOptions(ModelOptions, frozen=True, kw_only=True, forbid_un
     ] = None
     threads: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Threads that embed; null is every available core, at most 16."),
+        Meta(description="Threads that embed; null is every fast core, at most 16."),
     ] = None
     n_batch: Annotated[
-        int, Meta(description="Tokens of several texts that are embedded in one step.", ge=64)
-    ] = 512
+        Annotated[int, Meta(ge=64)] | None,
+        Meta(
+            description="Tokens of several texts embedded in one step; null is 512 on a GPU and 128 on a CPU, where "
+            "more are hardly quicker and keep a question waiting."
+        ),
+    ] = None
 
     def window(self, trained: int) -> int:
         """Return the most tokens of a text, of a model that was trained for so many."""

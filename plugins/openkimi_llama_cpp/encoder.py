@@ -16,11 +16,13 @@ from openkimi_llama_cpp.batch import Batch
 from openkimi_llama_cpp.embedder_options import LlamaCppEmbedderOptions
 from openkimi_llama_cpp.interrupt import Interrupt
 from openkimi_llama_cpp.library import load_library
+from openkimi_llama_cpp.placement import gpu_layers
 from openkimi_llama_cpp.state_files import fingerprint
 from openkimi_llama_cpp.vocabulary import Vocabulary
 from openkimi_llama_cpp.weights import load_weights
 
 MOST_SEQUENCES = 64
+TOKENS_ON_GPU, TOKENS_ON_CPU = 512, 128
 _ABORTED = 2
 
 _log = structlog.get_logger("openkimi_llama_cpp")
@@ -29,7 +31,8 @@ _log = structlog.get_logger("openkimi_llama_cpp")
 class Encoder:
     """A loaded GGUF model that pools what it computes for a text's tokens; for one thread at a time.
 
-    ``window`` is the most tokens of a text, those that ``head`` and ``tail`` put around it included.
+    ``window`` is the most tokens of a text, those that ``head`` and ``tail`` put around it included;
+    ``n_batch`` those of several texts that are well embedded at once.
     """
 
     def __init__(self, path: Path, options: LlamaCppEmbedderOptions) -> None:
@@ -109,7 +112,9 @@ class Encoder:
         self.window = options.window(trained)
         if self.window > trained:
             raise ConfigError(f"llm.context_length: the model was trained for {trained} tokens at most")
-        self._capacity = max(self.window, options.n_batch)
+        usual = TOKENS_ON_GPU if gpu_layers(options, library) else TOKENS_ON_CPU
+        self.n_batch = options.n_batch or usual
+        self._capacity = max(self.window, self.n_batch)
         pooling = "unspecified" if options.pooling is None else options.pooling
         context = self._make(options, pooling)
         own = library.llama_pooling_type(context)
