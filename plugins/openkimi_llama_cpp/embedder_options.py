@@ -59,8 +59,8 @@ class LlamaCppEmbedderOptions(ModelOptions, frozen=True, kw_only=True, forbid_un
     n_batch: Annotated[
         Annotated[int, Meta(ge=64)] | None,
         Meta(
-            description="Tokens of several texts embedded in one step; null is 512 on a GPU and 128 on a CPU, where "
-            "more are hardly quicker and keep a question waiting."
+            description="Tokens of several texts embedded at once; null is 512 on a GPU and 128 on a CPU, "
+            "where more are hardly quicker and keep a question waiting."
         ),
     ] = None
 
