@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from openkimi_gguf.settling import settle
 from openkimi_gguf.template import ChatTemplate
 from openkimi_llama_cpp.generation import Prompt
 from openkimi_llama_cpp.job import Job
+from openkimi_llama_cpp.loading import discard
 from openkimi_llama_cpp.model import Model
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.placement import gpu_layers
@@ -53,7 +54,7 @@ async def open_backend(options: LlamaCppOptions) -> AsyncIterator[Backend]:
         model = await asyncio.wrap_future(loading)
         prompts = await asyncio.to_thread(_prompts, model, path, options)
     except BaseException:
-        worker.submit(_discard, loading)
+        worker.submit(discard, loading)
         worker.shutdown(wait=False)
         raise
     backend = LlamaCppBackend(model, options, worker, prompts)
@@ -196,9 +197,3 @@ def _together(model: Model, options: LlamaCppOptions) -> bool:
     if options.cont_batching is not None:
         return options.cont_batching
     return gpu_layers(options, model.library) != 0
-
-
-def _discard(loading: Future[Model]) -> None:
-    """Free a model that nobody waits for any more."""
-    if not loading.cancelled() and loading.exception() is None:
-        loading.result().close()

@@ -45,8 +45,20 @@ def _params(xllamacpp: Any, settings: dict[str, Any]) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = settings["model"]
     params.hostnames = [settings["hostname"]]
-    for name in ("n_ctx", "n_parallel", "n_batch", "n_gpu_layers", "n_threads_http", "cache_ram_mib"):
+    for name in (
+        "n_ctx",
+        "n_parallel",
+        "n_batch",
+        "n_gpu_layers",
+        "main_gpu",
+        "n_threads_http",
+        "cache_ram_mib",
+    ):
         setattr(params, name, settings[name])
+    params.split_mode = getattr(xllamacpp.llama_split_mode, settings["split_mode"])
+    if settings["tensor_split"]:
+        unused = [0.0] * (len(params.tensor_split) - len(settings["tensor_split"]))
+        params.tensor_split = [*settings["tensor_split"], *unused]
     params.n_ubatch = settings["n_batch"]
     params.cpuparams.n_threads = settings["n_threads"]
     params.cpuparams_batch.n_threads = settings["n_threads_batch"]

@@ -29,6 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     n_parallel: int
     n_batch: int
     n_gpu_layers: int
+    split_mode: str
+    main_gpu: int
+    tensor_split: tuple[float, ...]
     n_threads: int
     n_threads_batch: int
     n_threads_http: int
@@ -56,6 +59,9 @@ def settings_for(path: Path, socket: Path, metadata: Metadata, options: Xllamacp
         n_parallel=options.slots,
         n_batch=min(options.n_batch, window),
         n_gpu_layers=_gpu_layers(options),
+        split_mode=f"LLAMA_SPLIT_MODE_{(options.split_mode or 'layer').upper()}",
+        main_gpu=options.main_gpu or 0,
+        tensor_split=options.tensor_split or (),
         n_threads=options.threads or to_write,
         n_threads_batch=options.threads_batch or to_read,
         n_threads_http=2 * options.slots + _OTHER_CALLS,
