@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from openkimi import ConfigError
+from openkimi_gguf.room import fits
 from openkimi_llama_cpp.context import Context
 from openkimi_llama_cpp.library import load_library, sink
-from openkimi_llama_cpp.memory import fits
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.placement import gpu_layers
 from openkimi_llama_cpp.vocabulary import Vocabulary
@@ -48,7 +48,7 @@ class Model:
         library = self.library
         params = library.llama_model_default_params()
         params.n_gpu_layers = gpu_layers(options, library)
-        if params.n_gpu_layers == 0 and not fits(path, options):
+        if params.n_gpu_layers == 0 and not fits(path, options, options.parallel or 1):
             # Weights repacked for this processor are a copy, which cannot be dropped like the file's.
             params.use_extra_bufts = False
         no_devices = (ctypes.c_void_p * 1)(None)

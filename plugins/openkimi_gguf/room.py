@@ -10,19 +10,18 @@ from openkimi import ConfigError
 from openkimi_gguf.available import available_memory, free_swap
 from openkimi_gguf.memory import kv_bytes_per_token
 from openkimi_gguf.metadata import MetadataError, read_metadata
-from openkimi_gguf.options import KVType
-from openkimi_llama_cpp.options import LlamaCppOptions
+from openkimi_gguf.options import GgufOptions, KVType
 
 SMALLER: KVType = "q8_0"
 SMALLER_SHARE = 17 / 32
 """What it takes of the default ``f16``."""
 LEAST = 256
 
-_log = structlog.get_logger("openkimi_llama_cpp")
+_log = structlog.get_logger("openkimi_gguf")
 
 
-def fits(path: Path, options: LlamaCppOptions) -> bool:
-    """Tell whether weights and cache fit into the computer's memory; warn where only the cache does.
+def fits(path: Path, options: GgufOptions, streams: int) -> bool:
+    """Tell whether weights and a cache for so many answers fit into memory; warn where only the cache does.
 
     Weights can be dropped and read from the file again, so a model that is larger than memory works,
     slowly. A model of which too little is known counts as one that fits.
@@ -34,10 +33,10 @@ def fits(path: Path, options: LlamaCppOptions) -> bool:
     if cache is None:
         return True
     per_token, window = cache
-    streams, free = options.parallel or 1, available_memory()
+    free = available_memory()
     needed = per_token * window * streams
     if needed > free + free_swap():
-        raise ConfigError(_refusal(options, per_token, window, free + free_swap()))
+        raise ConfigError(_refusal(options, per_token, window, streams, free + free_swap()))
     weights = path.stat().st_size
     if weights + needed <= free:
         return True
@@ -57,7 +56,7 @@ def readable(size: int) -> str:
     return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
 
 
-def _cache(path: Path, options: LlamaCppOptions) -> tuple[int, int] | None:
+def _cache(path: Path, options: GgufOptions) -> tuple[int, int] | None:
     """Give the bytes that a token takes and the tokens of a window, None where they cannot be told."""
     try:
         header = read_metadata(path)
@@ -71,9 +70,8 @@ def _cache(path: Path, options: LlamaCppOptions) -> tuple[int, int] | None:
     return per_token, options.window(trained)
 
 
-def _refusal(options: LlamaCppOptions, per_token: int, window: int, free: int) -> str:
+def _refusal(options: GgufOptions, per_token: int, window: int, streams: int, free: int) -> str:
     """Say what is needed, what is there and which option to set to what."""
-    streams = options.parallel or 1
     ways = []
     longest = free // (per_token * streams) // LEAST * LEAST
     if longest >= LEAST:
