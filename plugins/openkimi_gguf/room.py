@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
 from openkimi import ConfigError
-from openkimi_gguf.available import available_memory, free_swap
+from openkimi_gguf.available import UNKNOWN, available_memory, free_swap
 from openkimi_gguf.memory import kv_bytes_per_token
 from openkimi_gguf.metadata import MetadataError, read_metadata
 from openkimi_gguf.options import GgufOptions, KVType
@@ -20,35 +21,63 @@ LEAST = 256
 _log = structlog.get_logger("openkimi_gguf")
 
 
+class Room(NamedTuple):
+    """The bytes of a model's weights and of its cache, and what is free for them.
+
+    ``refusal`` says which option to change where the cache does not fit, swap included. Weights can be
+    dropped and read from the file again, so a model that is larger than memory works, slowly.
+    """
+
+    weights: int
+    cache: int
+    free: int
+    refusal: str = ""
+
+    @property
+    def short(self) -> bool:
+        """Whether not everything fits at once."""
+        return self.weights + self.cache > self.free
+
+    def warn(self) -> None:
+        """Tell in the log that memory is short."""
+        _log.warning(
+            "memory_is_short",
+            weights=readable(self.weights),
+            cache=readable(self.cache),
+            free=readable(self.free),
+            remedy="parts of the model are read from the disk again and again; choose a smaller file or "
+            "model, or lower llm.context_length or llm.parallel",
+        )
+
+
+BOUNDLESS = Room(0, 0, UNKNOWN)
+"""That of a model of which too little is known: it counts as one that fits."""
+
+
+def room_for(path: Path, options: GgufOptions, streams: int) -> Room:
+    """Compare a model, and a cache for so many answers at once, with the computer's memory."""
+    cache = _cache(path, options)
+    if cache is None:
+        return BOUNDLESS
+    per_token, window = cache
+    free, swap = available_memory(), free_swap()
+    needed = per_token * window * streams
+    refusal = _refusal(options, per_token, window, streams, free + swap) if needed > free + swap else ""
+    return Room(path.stat().st_size, needed, free, refusal)
+
+
 def fits(path: Path, options: GgufOptions, streams: int) -> bool:
     """Tell whether weights and a cache for so many answers fit into memory; warn where only the cache does.
-
-    Weights can be dropped and read from the file again, so a model that is larger than memory works,
-    slowly. A model of which too little is known counts as one that fits.
 
     Raises:
         ConfigError: the cache does not fit, swap included.
     """
-    cache = _cache(path, options)
-    if cache is None:
-        return True
-    per_token, window = cache
-    free = available_memory()
-    needed = per_token * window * streams
-    if needed > free + free_swap():
-        raise ConfigError(_refusal(options, per_token, window, streams, free + free_swap()))
-    weights = path.stat().st_size
-    if weights + needed <= free:
-        return True
-    _log.warning(
-        "memory_is_short",
-        weights=readable(weights),
-        cache=readable(needed),
-        free=readable(free),
-        remedy="parts of the model are read from the disk again and again; choose a smaller file or model, "
-        "or lower llm.context_length or llm.parallel",
-    )
-    return False
+    room = room_for(path, options, streams)
+    if room.refusal:
+        raise ConfigError(room.refusal)
+    if room.short:
+        room.warn()
+    return not room.short
 
 
 def readable(size: int) -> str:

@@ -24,6 +24,7 @@ from openkimi_gguf.fetching import fetch
 from openkimi_gguf.form import NO_FORM, form_for, offered
 from openkimi_gguf.metadata import Metadata, MetadataError, read_metadata
 from openkimi_gguf.pieces import Infill, Piece
+from openkimi_gguf.room import room_for
 from openkimi_gguf.settling import settle
 from openkimi_gguf.template import ChatTemplate
 from openkimi_xllamacpp.answer import Answer
@@ -47,13 +48,16 @@ async def open_backend(options: XllamacppOptions) -> AsyncIterator[Backend]:
     """Fetch the model if need be, start the engine, and end it in the end.
 
     Raises:
-        ConfigError: the model cannot be had or loaded.
+        ConfigError: the model cannot be had or loaded, or memory does not suffice.
     """
     path = await fetch(options.model_path)
     metadata = await asyncio.to_thread(_metadata, path)
+    room = await asyncio.to_thread(room_for, path, options, options.slots)
     with Folder() as folder:
-        settings = settings_for(path, folder.socket, metadata, options)
+        settings = settings_for(path, folder.socket, metadata, options, room)
         async with open_engine(settings, folder) as engine, open_client(engine) as client:
+            if room.short and not engine.on_gpu:
+                room.warn()
             props = await client.props()
             backend = XllamacppBackend(
                 engine,
