@@ -34,6 +34,7 @@ from openkimi_xllamacpp.options import XllamacppOptions
 from openkimi_xllamacpp.payload import Prompt, payload_for
 from openkimi_xllamacpp.process import Folder
 from openkimi_xllamacpp.settings import settings_for
+from openkimi_xllamacpp.slots import Slots
 from openkimi_xllamacpp.vocabulary import Vocabulary, open_vocabulary, template_of
 
 T = TypeVar("T")
@@ -77,7 +78,8 @@ async def open_backend(options: XllamacppOptions) -> AsyncIterator[Backend]:
 class XllamacppBackend(Backend):
     """A model in llama.cpp's server engine, which works on several requests at once.
 
-    Requests wait for a slot here, first come, first served. Tokens are counted beside the answers.
+    Answers wait for a slot here; a request that has none comes before one that has. Tokens are counted beside
+    the answers.
     """
 
     features: frozenset[Feature] = frozenset(
@@ -105,7 +107,7 @@ class XllamacppBackend(Backend):
             self.features = self.features | {"suffix"}
         self._window = window
         self._template = template
-        self._slots = asyncio.Semaphore(options.slots)
+        self._slots = Slots(options.slots)
         self._at_work: set[Answer] = set()
 
     @property
@@ -129,7 +131,7 @@ class XllamacppBackend(Backend):
             )
         payload = payload_for(prompt, request, self._options)
         answer = Answer(top_logprobs=request.top_logprobs, form=prompt.form, stop=prompt.own_stop)
-        async with self._slots:
+        async with self._slots.slot(request.share):
             try:
                 async with self._client.complete(payload) as events:
                     async for event in events:

@@ -34,6 +34,7 @@ from openkimi_xllamacpp.options import XllamacppOptions, check
 from openkimi_xllamacpp.payload import Prompt, payload_for
 from openkimi_xllamacpp.process import EngineFailed, explained
 from openkimi_xllamacpp.settings import settings_for
+from openkimi_xllamacpp.slots import Slots
 from openkimi_xllamacpp.vocabulary import infill_of, markers_of
 
 model = pytest.mark.model
@@ -167,6 +168,27 @@ def test_a_seed_reads_the_whole_prompt() -> None:
     assert (body["seed"], body["cache_prompt"], body["n_predict"]) == (0xFFFFFFFE, False, 5)
     assert (body["top_k"], body["logit_bias"], body["stop"]) == (1, [[7, -1.0]], ["x"])
     assert not body.keys() & {"n_probs", "grammar"}
+
+
+async def test_a_request_with_many_answers_lets_others_in() -> None:
+    """A slot that becomes free goes to a request that has none; who gives up in the queue holds nothing."""
+    slots, order = Slots(2), list[str]()
+
+    async def answer_of(share: str | None, name: str) -> None:
+        async with slots.slot(share):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    names = [("a", "a1"), ("a", "a2"), ("a", "a3"), ("a", "a4"), ("b", "b1"), (None, "c1")]
+    tasks = [asyncio.create_task(answer_of(share, name)) for share, name in names]
+    leaver = asyncio.create_task(answer_of("d", "d1"))
+    await asyncio.sleep(0)
+    leaver.cancel()
+    await asyncio.gather(*tasks)
+
+    assert order == ["a1", "a2", "b1", "a3", "c1", "a4"]
+    async with asyncio.timeout(1), slots.slot("e"), slots.slot("e"):
+        pass
 
 
 async def chunked(data: bytes, size: int) -> AsyncIterator[bytes]:
