@@ -1,7 +1,8 @@
 """The process that holds the engine, run as a program; it ends when its standard input does.
 
-It reads its settings from a line of standard input, and writes ``+gpu`` or ``+cpu`` once the engine listens
-on its socket, or ``-`` and what kind of thing went wrong. llama.cpp's log goes to standard error.
+It reads its settings from a line of standard input, and writes ``+`` once the engine listens on its socket,
+``+gpu`` where a GPU works for it, or ``-`` and what kind of thing went wrong. llama.cpp's log goes to
+standard error.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main() -> None:
             # Weights repacked for this processor are a copy, which cannot be dropped like the file's.
             params.no_extra_bufts = on_cpu and settings["memory_is_short"]
             server = xllamacpp.Server(params)
-            said = "+cpu" if on_cpu else "+gpu"
+            said = "+" if on_cpu else "+gpu"
     except OverflowError:
         said = "-context"
     except RuntimeError:

@@ -35,7 +35,7 @@ class Engine:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the model, or a part of it, is on a GPU."""
+        """Whether a GPU works for it."""
         return self._process.on_gpu
 
     async def start(self) -> None:

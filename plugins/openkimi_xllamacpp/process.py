@@ -87,9 +87,9 @@ class EngineProcess:
             process.stdin.write(msgspec.json.encode(settings) + b"\n")
             process.stdin.flush()
         answer = process.stdout.readline().decode().strip()
+        self.on_gpu = answer == "+gpu"
         if not answer.startswith("+"):
             raise self._failed(process.wait(), answer[1:])
-        self.on_gpu = answer == "+gpu"
 
     @property
     def alive(self) -> bool:
