@@ -27,7 +27,7 @@ from openkimi.pipeline import Event
 from openkimi.preloading import preload_paths, read_preloads
 from openkimi.progress import Report, ignore
 from openkimi.streams import merge
-from openkimi.turn import Ask
+from openkimi.turn import Ask, new_share
 
 _ASKS_AT_ONCE = 8
 
@@ -327,11 +327,11 @@ class KimiEngine:
         Raises:
             OpenKimiError: what :meth:`answer` raises, for the first ask that fails; the others end.
         """
-        opened = await self._ready()
+        opened, share = await self._ready(), new_share()
         at_once = asyncio.Semaphore(opened.backend.concurrency or _ASKS_AT_ONCE)
 
         async def numbered(at: int, ask: Ask) -> AsyncGenerator[tuple[int, Event], None]:
-            async with at_once, aclosing(self._run(opened, ask)) as events:
+            async with at_once, aclosing(self._run(opened, ask.sharing(share))) as events:
                 async for event in events:
                     yield at, event
 

@@ -21,7 +21,7 @@ from openkimi.progress import Progress
 from openkimi.reading import Reading
 from openkimi.receipt import Receipt
 from openkimi.streams import closing, merge
-from openkimi.turn import Ask
+from openkimi.turn import Ask, new_share
 
 AnswerPart = Delta | Receipt
 """What an answer is made of: the receipt of its prompt, then its deltas."""
@@ -61,6 +61,7 @@ class Pipeline:
             BackendError: the model failed.
         """
         prepared: Prepared | None = None
+        ask = ask.sharing(new_share())
         async with aclosing(self._steps(ask, preloaded)) as steps:
             async for step in steps:
                 if isinstance(step, Prepared):

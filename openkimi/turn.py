@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import msgspec
 
 from openkimi.documents import ANONYMOUS, Document, Hit
@@ -31,6 +33,17 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     citations: bool = True
     mode: Mode = "auto"
     max_calls: int | None = None
+
+    def sharing(self, share: str) -> Ask:
+        """Have what is generated for it take turns under a name, unless it has one."""
+        if self.request.share is not None:
+            return self
+        return msgspec.structs.replace(self, request=msgspec.structs.replace(self.request, share=share))
+
+
+def new_share() -> str:
+    """Make a name for all that is generated for one caller's request."""
+    return secrets.token_hex(8)
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

@@ -209,6 +209,35 @@ async def test_a_named_document_must_be_there(held: Any) -> None:
             await run(engine, ask)
 
 
+@pytest.mark.parametrize("change", [{"n": 3}, {"mpr_candidates": 3}, {"mode": "exhaustive"}])
+async def test_all_that_is_generated_for_a_request_has_one_share(
+    held: Any, speech: str, change: dict[str, Any]
+) -> None:
+    """The model may give it one turn together, and another request one of its own."""
+    plugin = held(context_length=8192)
+
+    async with engine_of(plugin) as engine:
+        await run(engine, Ask(request=about(speech).request, **change))
+        shares = [request.share for request in plugin.backend.requests]
+        await run(engine, about("Be brief.", "Hello?"))
+
+    assert len(shares) >= 3
+    assert len(set(shares)) == 1
+    assert plugin.backend.requests[-1].share not in {None, shares[0]}
+
+
+async def test_several_asks_of_one_request_have_one_share(held: Any) -> None:
+    """The prompts of one request take turns as one with other requests."""
+    plugin = held()
+
+    async with engine_of(plugin) as engine:
+        asks = [about("Be brief.", question) for question in ("Hello?", "Who?")]
+        _ = [event async for event in engine.answer_each(asks)]
+
+    [first, second] = [request.share for request in plugin.backend.requests]
+    assert first == second is not None
+
+
 async def test_several_answers_have_indexes_and_seeds_of_their_own(held: Any) -> None:
     """`n` runs the prompt several times, reproducibly different."""
     plugin = held()

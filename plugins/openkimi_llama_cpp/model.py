@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from openkimi_gguf.room import fits
 from openkimi_llama_cpp.context import Context
 from openkimi_llama_cpp.gpus import gpus_of
 from openkimi_llama_cpp.library import load_library
-from openkimi_llama_cpp.memory import fits
 from openkimi_llama_cpp.offload import check_offload
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.placement import gpu_layers
@@ -50,5 +50,5 @@ class Model:
         layers = gpu_layers(options, library)
         if layers:
             check_offload(path, options, layers, gpus_of(library))
-        repack = layers != 0 or fits(path, options)
+        repack = layers != 0 or fits(path, options, options.parallel or 1)
         return load_weights(library, path, options, repack=repack)

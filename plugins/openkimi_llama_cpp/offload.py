@@ -11,8 +11,8 @@ from openkimi_gguf.memory import kv_bytes_per_token
 from openkimi_gguf.metadata import MetadataError, read_metadata
 from openkimi_gguf.options import GgufOptions
 from openkimi_gguf.placement import ModelOptions
+from openkimi_gguf.room import readable
 from openkimi_llama_cpp.gpus import Gpu
-from openkimi_llama_cpp.memory import readable
 
 
 class Load(NamedTuple):
