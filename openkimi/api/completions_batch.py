@@ -13,6 +13,7 @@ from openkimi.errors import RequestError
 from openkimi.gathering import Choice, usage_of_choice
 from openkimi.messages import Delta, Usage
 from openkimi.pipeline import Event
+from openkimi.progress import Progress
 from openkimi.receipt import Receipt
 from openkimi.turn import Ask
 
@@ -59,7 +60,13 @@ class Batch:
                         continue
                     if isinstance(event, Receipt):
                         self.receipts[at] = event
-                    yield event
+                    yield self._numbered(event, at) if isinstance(event, Progress) else event
+
+    def _numbered(self, progress: Progress, prompt: int) -> Progress:
+        """Say of which of all answers it is, where it is of one of them."""
+        if progress.stage != "reasoning" or self.size == 1:
+            return progress
+        return msgspec.structs.replace(progress, choice=prompt * self.each + (progress.choice or 0))
 
     def best(self, choices: Sequence[Choice], n: int) -> list[int]:
         """Choose the ``n`` answers of each prompt whose tokens were likeliest on average; by number."""

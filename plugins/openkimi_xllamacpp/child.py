@@ -1,7 +1,8 @@
 """The process that holds the engine, run as a program; it ends when its standard input does.
 
 It reads its settings from a line of standard input, and writes ``+`` once the engine listens on its socket,
-or ``-`` and what kind of thing went wrong. llama.cpp's log goes to standard error.
+``+gpu`` where a GPU works for it, or ``-`` and what kind of thing went wrong. llama.cpp's log goes to
+standard error.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main() -> None:
             said = "-device"
         else:
             server = xllamacpp.Server(_params(xllamacpp, settings))
-            said = "+"
+            said = "+gpu" if settings["n_gpu_layers"] and _sees_gpu(xllamacpp) else "+"
     except OverflowError:
         said = "-context"
     except RuntimeError:

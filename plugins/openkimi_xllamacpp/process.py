@@ -66,6 +66,7 @@ class EngineProcess:
         self._errors: deque[str] = deque(maxlen=20)
         self._lock = threading.Lock()
         self._ended = False
+        self.on_gpu = False
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
 
@@ -85,7 +86,8 @@ class EngineProcess:
             process.stdin.write(msgspec.json.encode(settings) + b"\n")
             process.stdin.flush()
         answer = process.stdout.readline().decode().strip()
-        if answer != "+":
+        self.on_gpu = answer == "+gpu"
+        if not answer.startswith("+"):
             raise self._failed(process.wait(), answer[1:])
 
     @property
