@@ -105,8 +105,13 @@ class Walk:
     @property
     def spent(self) -> Usage:
         """What all paths have used, also those that failed or were broken off."""
-        used = [*(path.usage for path in self.walked), *(path.usage for path in self.failed)]
-        return sum(used, start=Usage())
+        return sum(self.usages.values(), start=Usage())
+
+    @property
+    def usages(self) -> dict[int, Usage]:
+        """What each path that ended has used, by its number."""
+        walked = {path.index: path.usage for path in self.walked}
+        return walked | {path.index: path.usage for path in self.failed}
 
     async def steps(self) -> AsyncGenerator[Walked | Failed, None]:
         """Walk, and yield what came of each path as soon as it has; closing it breaks the others off.

@@ -22,7 +22,7 @@ from openkimi.reading import Reading
 from openkimi.reasoning import Reasoner
 from openkimi.receipt import Receipt
 from openkimi.sections import MprSection
-from openkimi.spending import Spending
+from openkimi.spending import SharedPrompts, Spending
 from openkimi.streams import closing, merge
 from openkimi.turn import Ask
 
@@ -79,7 +79,8 @@ class Pipeline:
                     yield event
             return
         citing = Citing(prepared.turn, prepared.receipt, wanted=ask.citations)
-        choices = [self._choice(prepared, citing, ask, index) for index in range(ask.n)]
+        prompts = SharedPrompts()
+        choices = [self._choice(prepared, citing, ask, prompts, index) for index in range(ask.n)]
         async with closing(merge(choices) if ask.n > 1 else choices[0]) as events:
             async for event in events:
                 yield event
@@ -128,19 +129,24 @@ class Pipeline:
                 else:
                     yield event
 
-    def _choice(self, prepared: Prepared, citing: Citing, ask: Ask, index: int) -> AsyncIterator[Event]:
+    def _choice(
+        self, prepared: Prepared, citing: Citing, ask: Ask, prompts: SharedPrompts, index: int
+    ) -> AsyncIterator[Event]:
         first = index * len(prepared.packs)
         seeds = [_seed(ask.request, first + at) for at in range(len(prepared.packs))]
         paths = [self._path(packed, seed) for packed, seed in zip(prepared.packs, seeds, strict=True)]
         answer: AsyncIterator[Event]
         if len(paths) == 1:
-            answer = citing.follow(paths[0].start(), paths[0].context, choice=index)
+            deltas = paths[0].start()
+            if ask.n > 1:
+                deltas = _counted_once(deltas, prompts)
+            answer = citing.follow(deltas, paths[0].context, choice=index)
         else:
 
             def ask_model(messages: Sequence[Message], calls: list[Spending]) -> AsyncIterator[Delta]:
                 return self._single(ask, messages, calls)
 
-            answer = self._reasoner.answer(ask, prepared, paths, citing, ask_model, choice=index)
+            answer = self._reasoner.answer(ask, prepared, paths, citing, ask_model, prompts, choice=index)
         return _numbered(answer, index) if index else answer
 
     async def _single(
@@ -167,6 +173,14 @@ class Pipeline:
     def _generate(self, packed: Packed, seed: int | None) -> AsyncGenerator[Delta, None]:
         request = _seeded(packed.request, seed)
         return generate(self._backend, request, prompt_tokens=packed.prompt_tokens, window=self._window)
+
+
+async def _counted_once(answer: AsyncIterator[Delta], prompts: SharedPrompts) -> AsyncGenerator[Delta, None]:
+    """Leave out of an answer's usage the prompt that another answer to the same has counted."""
+    async with closing(answer) as deltas:
+        async for delta in deltas:
+            usage = delta.usage and prompts.once(0, delta.usage)
+            yield delta if usage is delta.usage else msgspec.structs.replace(delta, usage=usage)
 
 
 async def _numbered(answer: AsyncIterator[Event], index: int) -> AsyncGenerator[Event, None]:

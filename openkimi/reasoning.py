@@ -21,6 +21,7 @@ from openkimi.preparation import Prepared
 from openkimi.progress import Progress
 from openkimi.receipt import Receipt
 from openkimi.sections import MprSection
+from openkimi.spending import SharedPrompts
 from openkimi.synthesis import AskModel, Synthesising
 from openkimi.turn import Ask
 from openkimi.wording import wording_of
@@ -45,12 +46,14 @@ class Reasoner:
         paths: Sequence[Path],
         citing: Citing,
         ask_model: AskModel,
+        prompts: SharedPrompts,
         *,
         choice: int,
     ) -> AsyncGenerator[Delta | Receipt | Progress, None]:
         """Tell of each path that has ended, then yield the answer, with its receipt before its last delta.
 
-        The last delta counts what all of it cost; what was written and is not shown counts as reasoning.
+        The last delta counts what all of it cost, but of ``prompts`` what another answer has not; what was
+        written and is not shown counts as reasoning.
 
         Raises:
             BackendError: all paths failed, or the writing of an answer out of theirs broke off.
@@ -78,12 +81,15 @@ class Reasoner:
                 if not isinstance(event, Delta) or event.finish_reason is None:
                     yield event
                     continue
-                spent = walk.spent + await made.spent()
+                synthesis = await made.spent()
+                spent = walk.spent + synthesis
                 reasoned = _reasoned(walk, made, choice=choice, declined=declined, usage=spent)
                 paths_told = await _receipts(walk, prepared, made.dissenting, quotes=citing.wanted)
                 yield citing.reason(msgspec.structs.replace(reasoned, candidates=paths_told))
                 shown = Usage() if declined else await made.shown()
-                yield msgspec.structs.replace(event, usage=_told(spent, shown))
+                counted = (prompts.once(at, usage) for at, usage in walk.usages.items())
+                told = _told(sum(counted, start=synthesis), shown)
+                yield msgspec.structs.replace(event, usage=told)
 
     def _manner(self, ask: Ask, prepared: Prepared) -> Manner:
         """Say how to walk: as the request wants it, within the configured limits."""

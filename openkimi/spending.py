@@ -1,10 +1,27 @@
-"""What an answer of the model uses, also one that breaks off."""
+"""What answers of the model use, also those that break off."""
 
 from __future__ import annotations
+
+import msgspec
 
 from openkimi.contracts import Backend
 from openkimi.gathering import Choice
 from openkimi.messages import Delta, Usage
+
+
+class SharedPrompts:
+    """The prompts that several answers to one request share: each counts once, as OpenAI has it."""
+
+    def __init__(self) -> None:
+        self._counted: set[int] = set()
+
+    def once(self, number: int, usage: Usage) -> Usage:
+        """Return what to count for an answer to the prompt of that number, which the first to end counts."""
+        if number in self._counted:
+            return msgspec.structs.replace(usage, prompt_tokens=0, cached_tokens=0)
+        if usage.prompt_tokens:
+            self._counted.add(number)
+        return usage
 
 
 class Spending:

@@ -624,7 +624,11 @@ async def test_several_answers_are_reasoned_apart(engine_of: Any) -> None:
 
     result = await outcome(engine_of(backend, Chooser()), about(2, n=2))
 
-    assert len(backend.requests) == 4
+    prompts = [await backend.count_prompt(request) for request in backend.requests]
+    used = [delta.usage for delta in result.deltas if delta.usage]
+    assert len(prompts) == 4
+    assert sum(usage.prompt_tokens for usage in used) == sum(prompts) // 2
+    assert sum(usage.completion_tokens for usage in used) == 4
     assert [reasoned.choice for reasoned in result.receipt.mpr] == [0, 1]
     assert {delta.index for delta in result.deltas} == {0, 1}
     told = {progress.text for progress in result.progress if progress.stage == "reasoning"}

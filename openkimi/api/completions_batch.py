@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from openkimi.engine import KimiEngine
 from openkimi.errors import RequestError
-from openkimi.gathering import Choice, usage_of_choice
+from openkimi.gathering import Choice
 from openkimi.messages import Delta, Usage
 from openkimi.pipeline import Event
 from openkimi.progress import Progress
@@ -36,10 +36,6 @@ class Batch:
     def prompt_of(self, index: int) -> int:
         """Return the number of the prompt that a choice answers."""
         return index // self.each
-
-    def usage(self, usage: Usage, index: int) -> Usage:
-        """Return the tokens to add for a choice; a prompt counts with its first answer."""
-        return usage_of_choice(usage, index % self.each)
 
     async def events(self, engine: KimiEngine) -> AsyncGenerator[Event, None]:
         """Answer the prompts, and keep their receipts.
@@ -91,8 +87,9 @@ class Batch:
         for at, ask in enumerate(self._asks):
             with self._naming_parameters():
                 usage = Usage(prompt_tokens=await engine.count_prompt(ask.request))
-            for index in range(at * self.each, (at + 1) * self.each):
-                yield Delta(finish_reason="length", usage=usage, index=index)
+            for number in range(self.each):
+                used = Usage() if number else usage
+                yield Delta(finish_reason="length", usage=used, index=at * self.each + number)
 
     @contextmanager
     def _naming_parameters(self) -> Iterator[None]:

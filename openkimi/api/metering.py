@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from openkimi.gathering import usage_of_choice
 from openkimi.messages import Usage
 from openkimi.pipeline import Event
 from openkimi.progress import Progress
@@ -18,11 +17,10 @@ class Meter:
 
     A choice that ended tells them. Of one that did not, each piece counts as a token, and what was spent
     before it counts too, as does the prompt where no choice has ended: who leaves before the end has used the
-    model all the same. ``each`` choices in a row share a prompt, None for all of them.
+    model all the same.
     """
 
-    def __init__(self, each: int | None = None) -> None:
-        self._each = each
+    def __init__(self) -> None:
         self._prompt = 0
         self._spent: Counter[int] = Counter()
         self._pieces: Counter[int] = Counter()
@@ -35,9 +33,7 @@ class Meter:
         elif isinstance(event, Progress):
             self._spent[event.choice or 0] += event.spent.total_tokens if event.spent else 0
         elif event.usage is not None:
-            known = self._usage.get(event.index, Usage())
-            place = event.index % self._each if self._each else event.index
-            self._usage[event.index] = known + usage_of_choice(event.usage, place)
+            self._usage[event.index] = self._usage.get(event.index, Usage()) + event.usage
         elif event.content or event.reasoning or event.tool_calls:
             self._pieces[event.index] += 1
 
