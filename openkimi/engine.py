@@ -47,6 +47,7 @@ class KimiEngine:
         rag_config: replaces the section ``rag``.
         mpr_candidates: replaces the number ``mpr_candidates``.
         session_id: names a memory of its own that survives a restart; its documents are in scope again.
+        mpr_config: replaces the section ``mpr``.
         plugins: modules or objects with hooks, beside the installed plugins.
     """
 
@@ -59,6 +60,7 @@ class KimiEngine:
         mpr_candidates: int | None = None,
         session_id: str | None = None,
         *,
+        mpr_config: Mapping[str, Any] | None = None,
         plugins: Iterable[object] = (),
     ) -> None:
         self._path = config_path
@@ -67,6 +69,7 @@ class KimiEngine:
             "processor": processor_config,
             "rag": rag_config,
             "mpr_candidates": mpr_candidates,
+            "mpr": mpr_config,
         }
         self._overrides = {name: value for name, value in sections.items() if value is not None}
         self._plugins = tuple(plugins)

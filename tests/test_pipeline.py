@@ -248,6 +248,8 @@ async def test_several_answers_have_indexes_and_seeds_of_their_own(held: Any) ->
     assert {delta.index for delta in deltas} == {0, 1, 2}
     assert [delta.index for delta in deltas if delta.finish_reason].count(1) == 1
     assert sorted(request.seed for request in plugin.backend.requests) == [5, 6, 7]
+    usages = [delta.usage for delta in deltas if delta.usage]
+    assert sorted(usage.prompt_tokens > 0 for usage in usages) == [False, False, True]
 
 
 async def test_several_paths_give_one_answer_and_count_all_tokens(held: Any, speech: str) -> None:

@@ -90,7 +90,9 @@ class LlamaCppBackend(Backend):
         self._template = ChatTemplate(
             model.template, bos=model.vocabulary.bos_text, eos=model.vocabulary.eos_text
         )
-        self._scheduler = Scheduler(model.context, prompts, together=_together(model, options))
+        together = _together(model, options)
+        self.takes_turns = not together
+        self._scheduler = Scheduler(model.context, prompts, together=together)
         self._work = worker.submit(self._scheduler.run)
 
     @property

@@ -100,6 +100,7 @@ class XllamacppBackend(Backend):
     ) -> None:
         self.parameters = parameters
         self.concurrency = options.slots
+        self.takes_turns = not engine.on_gpu
         self._engine = engine
         self._client = client
         self._options = options

@@ -77,6 +77,12 @@ async def test_knows_its_model(backend: Backend) -> None:
     assert backend.parameters == 134_515_008
 
 
+async def test_requests_take_turns_on_a_processor(provider: Provider[Any], model_file: Path) -> None:
+    """Several reasoning paths had better come one after another there."""
+    async with open_component(provider, model_path=str(model_file), device="cpu") as backend:
+        assert backend.takes_turns
+
+
 async def test_an_end_of_its_own_is_told(backend: Backend) -> None:
     """An answer that ends by itself ends with ``stop``, and the token that ended it is not shown."""
     text, deltas = await answer(

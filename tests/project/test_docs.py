@@ -44,6 +44,7 @@ from openkimi.api.tokenize_schemas import TokenCountList, TokenizeRequest
 from openkimi.citations import Citation
 from openkimi.config import RawConfig, build_config
 from openkimi.explanation import BudgetTrace, Fate
+from openkimi.path_receipt import MprReceipt, PathReceipt, Quote
 from openkimi.plugins import HOOKS
 from openkimi.receipt import DocumentReceipt, Extent, Passage, Receipt
 from openkimi.testing import serving
@@ -418,6 +419,10 @@ def test_every_route_is_described(held: Any) -> None:
         (Passage, "The receipt"),
         (Extent, "The receipt"),
         (Citation, "Citations"),
+        (wire.MprOptions, "Several reasoning paths"),
+        (MprReceipt, "Several reasoning paths"),
+        (PathReceipt, "Several reasoning paths"),
+        (Quote, "Several reasoning paths"),
         (ExplanationObject, "`POST /v1/openkimi/explain`"),
         (ExplainedPath, "`POST /v1/openkimi/explain`"),
         (BudgetTrace, "`POST /v1/openkimi/explain`"),
