@@ -1,8 +1,9 @@
-"""Different contexts for several reasoning paths, all made of passages that matter to the question.
+"""Different contexts for several reasoning paths.
 
-Contexts of random or merely dense passages add wrong votes (measured on this project's questions; see also
-Self-MoA, arXiv 2502.00674, where one good source sampled repeatedly beats mixed sources). So what varies is
-which relevant passages come first; those that hardly matter stay last in every context.
+All but ``random`` read passages that matter to the question and nothing else: contexts of random or merely
+dense passages add wrong votes (measured on this project's questions; see also Self-MoA, arXiv 2502.00674,
+where one good source sampled repeatedly beats mixed sources). So what varies is which relevant passages come
+first, and how many there are; those that hardly matter stay last in every context that has them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,17 @@ _RELEVANT = 0.5
 _FEWEST = 8
 _TEMPERATURE = 0.25
 _RELEVANCE_SHARE = (0.5, 0.85)
+_DENSITY_SHARE = (0.5, 1.0)
+_CUTOFFS = (4, 2, 8, 1, 16, 3, 12, 6)
+_WINDOWS: tuple[tuple[int, int | None], ...] = (
+    (0, 3),
+    (3, None),
+    (0, 2),
+    (0, 1),
+    (6, None),
+    (1, None),
+    (2, 5),
+)
 
 
 class RelevanceSampler(ContextSampler):
@@ -33,6 +45,82 @@ class RelevanceSampler(ContextSampler):
         relevant, rest = _split(hits)
         others = ((*_drawn(relevant, _source(seed, number)), *rest) for number in range(1, n))
         return [tuple(hits), *others]
+
+
+class RandomSampler(ContextSampler):
+    """Draws each context's order evenly among all hits, relevant or hardly so.
+
+    Bagging (Breiman, 1996) with passages in place of training examples. It is the baseline that the others
+    have to beat: most of its contexts lack what answers the question, and their votes are wrong ones.
+    """
+
+    def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
+        """Order the hits ``n`` times, first as they are."""
+        others = (_source(seed, number).sample(hits, len(hits)) for number in range(1, n))
+        return [tuple(hits), *map(tuple, others)]
+
+
+class EntropySampler(ContextSampler):
+    """Orders the relevant passages of each context by score and information density.
+
+    Density is what the processor gave each chunk, by default its size when compressed after the text before
+    it. Both are scaled to [0, 1] and added (CombSUM of Fox and Shaw, "Combination of multiple searches",
+    1994); the share of density is drawn between 0.5 and 1. Density does not know the question, so that the
+    first passages are full of facts, asked for or not.
+    """
+
+    def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
+        """Order the hits ``n`` times, first as they are."""
+        relevant, rest = _split(hits)
+        scores = _scaled([hit.score for hit in relevant])
+        densities = _scaled([hit.chunk.density for hit in relevant])
+        contexts: list[Sequence[Hit]] = [tuple(hits)]
+        for number in range(1, n):
+            share = _source(seed, number).uniform(*_DENSITY_SHARE)
+            value = [(1 - share) * one + share * other for one, other in zip(scores, densities, strict=True)]
+            order = sorted(range(len(relevant)), key=lambda at: (-value[at], at))
+            contexts.append((*(relevant[at] for at in order), *rest))
+        return contexts
+
+
+class CutoffSampler(ContextSampler):
+    """Ends each context at its own rank: after the best 4 passages, the best 2, 8, 1 and so on.
+
+    A cutoff is the k of precision@k. Few passages come whole where many come as single sentences, and small
+    models are led astray by less; many miss less. After eight cutoffs they begin anew, over passages drawn
+    as :class:`RelevanceSampler` does.
+    """
+
+    def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
+        """Take the best hits ``n`` times, first all of them."""
+        relevant, rest = _split(hits)
+        contexts: list[Sequence[Hit]] = [tuple(hits)]
+        for number in range(n - 1):
+            again, at = divmod(number, len(_CUTOFFS))
+            order = (*_drawn(relevant, _source(seed, number)), *rest) if again else hits
+            contexts.append(tuple(order[: _CUTOFFS[at]]))
+        return contexts
+
+
+class WindowsSampler(ContextSampler):
+    """Gives each context a window of the ranking: the best 3 passages, those behind them, the best 2 and so on.
+
+    The few best come whole where all of them come as single sentences; behind them stands what one prompt
+    has no room for. So several small prompts read more of what was found than one large one that a small
+    model is led astray by. After seven windows they begin anew, over passages drawn as
+    :class:`RelevanceSampler` does.
+    """
+
+    def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
+        """Take windows of the hits ``n`` times, first all of them."""
+        relevant, rest = _split(hits)
+        contexts: list[Sequence[Hit]] = [tuple(hits)]
+        for number in range(n - 1):
+            again, at = divmod(number, len(_WINDOWS))
+            order = (*_drawn(relevant, _source(seed, number)), *rest) if again else hits
+            first, last = _WINDOWS[at]
+            contexts.append(tuple(order[first:last]) or tuple(order))
+        return contexts
 
 
 class DiversitySampler(ContextSampler):
@@ -73,6 +161,12 @@ def _relevance(hits: Sequence[Hit]) -> list[float]:
     if best <= 0:
         return [1 / rank for rank in range(1, len(hits) + 1)]
     return [max(hit.score / best, 1e-6) for hit in hits]
+
+
+def _scaled(values: Sequence[float]) -> list[float]:
+    """Spread values over [0, 1]; equal ones tell nothing and are 0."""
+    least, most = min(values, default=0.0), max(values, default=0.0)
+    return [(value - least) / (most - least) if most > least else 0.0 for value in values]
 
 
 def _drawn(hits: Sequence[Hit], source: random.Random) -> list[Hit]:
