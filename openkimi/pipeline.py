@@ -108,7 +108,7 @@ class Pipeline:
             for at, packed in enumerate(prepared.packs)
         ]
         infos = await self._preparation.infos(prepared.turn)
-        return explain(prepared, requests, infos, top_k=self._preparation.top_k, limit=limit)
+        return explain(prepared, requests, infos, limit=limit)
 
     async def _read(self, reading: Reading, ask: Ask) -> AsyncGenerator[Event, None]:
         """Have all of it read, then answer from the notes; the last delta counts what all of it cost."""

@@ -37,7 +37,10 @@ class RagSection(Section, frozen=True, kw_only=True):
     ] = None
     top_k: Annotated[
         Annotated[int, msgspec.Meta(ge=1)] | None,
-        msgspec.Meta(description="The most passages in a prompt; null: as many as fit."),
+        msgspec.Meta(
+            description="The most passages in a prompt; null: as many as fit, or 3 with a small model and "
+            "`max_context_tokens` null."
+        ),
     ] = None
     rerank_ms: Annotated[
         int,
@@ -60,7 +63,7 @@ class RagSection(Section, frozen=True, kw_only=True):
 class MprSection(Section, frozen=True, kw_only=True):
     """How several reasoning paths are sampled and made into one answer."""
 
-    sampling: Annotated[str, msgspec.Meta(description="Picks each path's context.")] = "diversity"
+    sampling: Annotated[str, msgspec.Meta(description="Picks each path's context.")] = "windows"
     synthesis: Annotated[str, msgspec.Meta(description="The kind of synthesizer that makes one answer.")] = (
         "hierarchical"
     )

@@ -118,6 +118,39 @@ async def test_a_small_model_gets_few_tokens_of_document(held: Any, speech: str)
     assert 2500 < of_large.context_tokens <= 4000
 
 
+async def test_a_small_model_gets_three_passages_unless_more_are_asked_for(
+    held: Any, speech: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a billion weights find more in few whole passages; whoever sets a room or a number gets that."""
+    monkeypatch.setattr("openkimi.budget.default_context", lambda parameters: 2000)
+    free, roomy, many = (held(context_length=8192, parameters=135_000_000) for _ in range(3))
+
+    async with engine_of(free) as engine:
+        _, by_default = await run(engine, about(speech))
+    async with engine_of(roomy, max_context_tokens=2000) as engine:
+        _, with_room = await run(engine, about(speech))
+    async with engine_of(many, top_k=5) as engine:
+        _, with_number = await run(engine, about(speech))
+
+    assert len(by_default.passages) == 3
+    assert len(with_room.passages) > 5
+    assert len(with_number.passages) == 5
+
+
+async def test_equal_prompts_are_walked_once_where_chance_has_no_part(held: Any) -> None:
+    """At temperature 0 a second answer to the same prompt tells nothing new; above it may."""
+    plugin = held()
+    requests = [about("Be brief.", "Hello?", temperature=each).request for each in (0.0, 0.5)]
+
+    async with engine_of(plugin) as engine:
+        _, greedy = await run(engine, Ask(request=requests[0], mpr_candidates=3))
+        asked = len(plugin.backend.requests)
+        _, drawn = await run(engine, Ask(request=requests[1], mpr_candidates=3))
+
+    assert (greedy.paths, asked) == (1, 1)
+    assert (drawn.paths, len(plugin.backend.requests) - asked) == (3, 3)
+
+
 @pytest.mark.parametrize("cap", [50, 200, 1000])
 async def test_the_cap_on_document_text_is_honoured_exactly(held: Any, speech: str, cap: int) -> None:
     """max_context_tokens holds, also for a text that would fit the window."""

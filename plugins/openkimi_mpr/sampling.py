@@ -22,10 +22,10 @@ _RELEVANCE_SHARE = (0.5, 0.85)
 _DENSITY_SHARE = (0.5, 1.0)
 _CUTOFFS = (4, 2, 8, 1, 16, 3, 12, 6)
 _WINDOWS: tuple[tuple[int, int | None], ...] = (
-    (0, 3),
-    (3, None),
-    (0, 2),
     (0, 1),
+    (0, None),
+    (0, 2),
+    (3, None),
     (6, None),
     (1, None),
     (2, 5),
@@ -103,7 +103,7 @@ class CutoffSampler(ContextSampler):
 
 
 class WindowsSampler(ContextSampler):
-    """Gives each context a window of the ranking: the best 3 passages, those behind them, the best 2 and so on.
+    """Gives each context a window of the ranking: the best passage, all of them, the best two, those behind.
 
     The few best come whole where all of them come as single sentences; behind them stands what one prompt
     has no room for. So several small prompts read more of what was found than one large one that a small
