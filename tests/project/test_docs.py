@@ -249,7 +249,12 @@ def _kind_of(value: dict[str, Any]) -> type[msgspec.Struct]:
         return ExplanationObject
     if value.get("object") in {"document", "document.deleted"}:
         return StoredDocument if value["object"] == "document" else DeletedDocument
-    marks = {"choices": wire.ChatCompletion, "error": wire.ErrorBody, "compressed": Receipt}
+    marks = {
+        "choices": wire.ChatCompletion,
+        "error": wire.ErrorBody,
+        "compressed": Receipt,
+        "planned": MprReceipt,
+    }
     return next(kind for mark, kind in marks.items() if mark in value)
 
 
