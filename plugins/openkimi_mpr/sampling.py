@@ -20,16 +20,7 @@ _FEWEST = 8
 _TEMPERATURE = 0.25
 _RELEVANCE_SHARE = (0.5, 0.85)
 _DENSITY_SHARE = (0.5, 1.0)
-_CUTOFFS = (1, 3, 2, 4, 8, 6, 12, 16)
-_WINDOWS: tuple[tuple[int, int | None], ...] = (
-    (0, 1),
-    (0, None),
-    (0, 2),
-    (3, None),
-    (6, None),
-    (1, None),
-    (2, 5),
-)
+_CUTOFFS = (1, 8, 2, 4, 3, 6, 12, 16)
 
 
 class RelevanceSampler(ContextSampler):
@@ -84,11 +75,11 @@ class EntropySampler(ContextSampler):
 
 
 class CutoffSampler(ContextSampler):
-    """Ends each context at its own rank: after the best passage, the best 3, 2, 4 and so on.
+    """Ends each context at its own rank: after the best passage, the best 8, 2, 4 and so on.
 
     A cutoff is the k of precision@k. Few passages come whole where many come as single sentences, and small
-    models are led astray by less; many miss less. The shortest comes first, as it costs least and agrees with
-    the whole least by chance. After eight cutoffs they begin anew, over passages drawn as
+    models are led astray by less; many miss less. The shortest comes first, as it costs least and is least
+    like what a single path reads. After eight cutoffs they begin anew, over passages drawn as
     :class:`RelevanceSampler` does.
     """
 
@@ -100,27 +91,6 @@ class CutoffSampler(ContextSampler):
             again, at = divmod(number, len(_CUTOFFS))
             order = (*_drawn(relevant, _source(seed, number)), *rest) if again else hits
             contexts.append(tuple(order[: _CUTOFFS[at]]))
-        return contexts
-
-
-class WindowsSampler(ContextSampler):
-    """Gives each context a window of the ranking: the best passage, all of them, the best two, those behind.
-
-    The few best come whole where all of them come as single sentences; behind them stands what one prompt
-    has no room for. So several small prompts read more of what was found than one large one that a small
-    model is led astray by. After seven windows they begin anew, over passages drawn as
-    :class:`RelevanceSampler` does.
-    """
-
-    def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
-        """Take windows of the hits ``n`` times, first all of them."""
-        relevant, rest = _split(hits)
-        contexts: list[Sequence[Hit]] = [tuple(hits)]
-        for number in range(n - 1):
-            again, at = divmod(number, len(_WINDOWS))
-            order = (*_drawn(relevant, _source(seed, number)), *rest) if again else hits
-            first, last = _WINDOWS[at]
-            contexts.append(tuple(order[first:last]) or tuple(order))
         return contexts
 
 
