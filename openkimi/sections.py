@@ -63,7 +63,7 @@ class RagSection(Section, frozen=True, kw_only=True):
 class MprSection(Section, frozen=True, kw_only=True):
     """How several reasoning paths are sampled and made into one answer."""
 
-    sampling: Annotated[str, msgspec.Meta(description="Picks each path's context.")] = "windows"
+    sampling: Annotated[str, msgspec.Meta(description="Picks each path's context.")] = "diversity"
     synthesis: Annotated[str, msgspec.Meta(description="The kind of synthesizer that makes one answer.")] = (
         "hierarchical"
     )

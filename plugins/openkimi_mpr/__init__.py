@@ -33,14 +33,6 @@ async def open_cutoff(options: NoOptions, context: OpenContext) -> AsyncIterator
 
 
 @asynccontextmanager
-async def open_windows(options: NoOptions, context: OpenContext) -> AsyncIterator[ContextSampler]:
-    """Open the sampler ``windows``."""
-    from openkimi_mpr.sampling import WindowsSampler
-
-    yield WindowsSampler()
-
-
-@asynccontextmanager
 async def open_entropy(options: NoOptions, context: OpenContext) -> AsyncIterator[ContextSampler]:
     """Open the sampler ``entropy``."""
     from openkimi_mpr.sampling import EntropySampler
@@ -103,7 +95,6 @@ def register_samplers() -> Iterable[Provider[ContextSampler]]:
         Provider("diversity", open_diversity, description="maximal marginal relevance, varied"),
         Provider("relevance", open_relevance, description="the best passages, in varied order"),
         Provider("cutoff", open_cutoff, description="the best passages, more or fewer of them"),
-        Provider("windows", open_windows, description="the few best passages, and those behind them"),
         Provider("entropy", open_entropy, description="the densest of the relevant passages"),
         Provider("random", open_random, description="any passages: a baseline, and a losing one"),
     ]

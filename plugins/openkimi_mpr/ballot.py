@@ -8,10 +8,11 @@ from functools import cached_property
 from openkimi import Candidate
 from openkimi_mpr.agreement import Alikeness, alikeness, groups_of, mean_alikeness
 from openkimi_mpr.statements import Statement, parse_json, signature, statement_of
-from openkimi_mpr.support import is_borne_out, support_of
+from openkimi_mpr.support import Support, support_of
 from openkimi_mpr.words import words_of
 
 _LONG = 40
+_LEAST_WEIGHT = 0.25
 
 
 class Ballot:
@@ -42,14 +43,17 @@ class Ballot:
         return groups_of(self.statements)
 
     @cached_property
-    def supports(self) -> list[float]:
-        """How far what each voter read supports what it says."""
-        return [support_of(voter, self.question) for voter in self.voters]
+    def supports(self) -> list[Support]:
+        """How far what each voter read bears out what it says."""
+        return [
+            support_of(voter, statement, self.question)
+            for voter, statement in zip(self.voters, self.statements, strict=True)
+        ]
 
-    @cached_property
-    def verdicts(self) -> list[bool | None]:
-        """Whether what each voter read bears it out, None where words cannot tell."""
-        return [is_borne_out(voter, self.question) for voter in self.voters]
+    @property
+    def weights(self) -> list[float]:
+        """What each voter counts: one that is sure as much as four that are not."""
+        return [1.0 if support.sure else _LEAST_WEIGHT for support in self.supports]
 
     @property
     def agreement(self) -> float:
@@ -73,7 +77,7 @@ class Ballot:
         """
         if self.statements[voter].declines:
             return False if self.voters[voter].context else None
-        if self.verdicts[voter]:
+        if self.supports[voter].is_borne_out:
             return True
         differ = len(self.voters) == len(self.groups) > 1
         return False if differ and self.is_unsupported else None
@@ -81,7 +85,9 @@ class Ballot:
     @property
     def is_unsupported(self) -> bool:
         """Whether short answers were given and what was read bears none of them out, as far as words tell."""
-        return set(self.verdicts) == {False} and not any(map(is_long, self.voters))
+        return {support.is_borne_out for support in self.supports} == {False} and not any(
+            map(is_long, self.voters)
+        )
 
 
 def is_long(candidate: Candidate) -> bool:

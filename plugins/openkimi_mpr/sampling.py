@@ -20,16 +20,7 @@ _FEWEST = 8
 _TEMPERATURE = 0.25
 _RELEVANCE_SHARE = (0.5, 0.85)
 _DENSITY_SHARE = (0.5, 1.0)
-_CUTOFFS = (4, 2, 8, 1, 16, 3, 12, 6)
-_WINDOWS: tuple[tuple[int, int | None], ...] = (
-    (0, 1),
-    (0, None),
-    (0, 2),
-    (3, None),
-    (6, None),
-    (1, None),
-    (2, 5),
-)
+_CUTOFFS = (1, None, 2, 4, 8, 6, 12, 16)
 
 
 class RelevanceSampler(ContextSampler):
@@ -84,11 +75,12 @@ class EntropySampler(ContextSampler):
 
 
 class CutoffSampler(ContextSampler):
-    """Ends each context at its own rank: after the best 4 passages, the best 2, 8, 1 and so on.
+    """Ends each context at its own rank: after the best passage, nowhere, after the best 2, 4 and so on.
 
     A cutoff is the k of precision@k. Few passages come whole where many come as single sentences, and small
-    models are led astray by less; many miss less. After eight cutoffs they begin anew, over passages drawn
-    as :class:`RelevanceSampler` does.
+    models are led astray by less; many miss less. The shortest comes first, as it costs least and agrees with
+    the whole least by chance. After eight cutoffs they begin anew, over passages drawn as
+    :class:`RelevanceSampler` does.
     """
 
     def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
@@ -102,33 +94,14 @@ class CutoffSampler(ContextSampler):
         return contexts
 
 
-class WindowsSampler(ContextSampler):
-    """Gives each context a window of the ranking: the best passage, all of them, the best two, those behind.
-
-    The few best come whole where all of them come as single sentences; behind them stands what one prompt
-    has no room for. So several small prompts read more of what was found than one large one that a small
-    model is led astray by. After seven windows they begin anew, over passages drawn as
-    :class:`RelevanceSampler` does.
-    """
-
-    def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
-        """Take windows of the hits ``n`` times, first all of them."""
-        relevant, rest = _split(hits)
-        contexts: list[Sequence[Hit]] = [tuple(hits)]
-        for number in range(n - 1):
-            again, at = divmod(number, len(_WINDOWS))
-            order = (*_drawn(relevant, _source(seed, number)), *rest) if again else hits
-            first, last = _WINDOWS[at]
-            contexts.append(tuple(order[first:last]) or tuple(order))
-        return contexts
-
-
 class DiversitySampler(ContextSampler):
-    """Orders each context by maximal marginal relevance with its own trade-off.
+    """Takes fewer or more passages for each context by maximal marginal relevance, with its own trade-off.
 
     A passage's place depends on its score and on how many of its words stand in the passages before it:
     Carbonell and Goldstein, "The use of MMR, diversity-based reranking" (SIGIR 1998). The best passage is
-    first in every context; the share of relevance against novelty is drawn between 0.5 and 0.85.
+    first in every context; the share of relevance against novelty is drawn between 0.5 and 0.85. Orders
+    alone hardly change what a prompt of many passages holds, so that each ends at a cutoff of its own, as in
+    :class:`CutoffSampler`; after eight cutoffs the orders go on whole.
     """
 
     def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
@@ -137,9 +110,12 @@ class DiversitySampler(ContextSampler):
             return [tuple(hits)]
         relevant, rest = _split(hits)
         likeness = _likeness(relevant)
-        shares = [_source(seed, number).uniform(*_RELEVANCE_SHARE) for number in range(1, n)]
-        orders = [_mmr(relevant, likeness, share) for share in shares]
-        return [tuple(hits), *((*(relevant[at] for at in order), *rest) for order in orders)]
+        contexts: list[Sequence[Hit]] = [tuple(hits)]
+        for number in range(1, n):
+            order = _mmr(relevant, likeness, _source(seed, number).uniform(*_RELEVANCE_SHARE))
+            cutoff = _CUTOFFS[number - 1] if number <= len(_CUTOFFS) else None
+            contexts.append((*(relevant[at] for at in order), *rest)[:cutoff])
+        return contexts
 
 
 def _split(hits: Sequence[Hit]) -> tuple[Sequence[Hit], Sequence[Hit]]:

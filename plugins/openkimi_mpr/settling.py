@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openkimi import Candidate, find_support
-from openkimi_mpr.statements import parse_json, statement_of
+from openkimi import Candidate
+from openkimi_mpr.statements import statement_of
+from openkimi_mpr.support import support_of
+from openkimi_mpr.words import words_of
 
-_SHORT = 12
-"""Words beyond the question's up to which an answer is specific enough to be judged by itself."""
-_SURE = 0.5
+_FEW_WORDS = 3
+"""Words of an answer that is to the point."""
 
 
 def is_sure(candidate: Candidate, question: str) -> bool:
     """Tell whether one candidate alone is an answer to rely on.
 
-    It ended by itself, is short, says something that the question does not, and a sentence that has to do
-    with the question has all of that.
+    It is sure of its support and says nothing but the answer: one of many words may be said better.
     """
-    if candidate.tool_calls or candidate.finish_reason != "stop" or parse_json(candidate.text) is not None:
+    if len(words_of(candidate.text)) > _FEW_WORDS:
         return False
-    statement = statement_of(candidate, question)
-    if statement.declines or statement.verdict is not None or len(statement.words) > _SHORT:
-        return False
-    claims = find_support(candidate.text, [hit.chunk.text for hit in candidate.context], question=question)
-    return bool(claims) and all(claim.evidence and claim.evidence[0].score >= _SURE for claim in claims)
+    return support_of(candidate, statement_of(candidate, question), question).sure
 
 
 def is_decided(groups: Sequence[Sequence[int]], weights: Sequence[float], left: int) -> bool:

@@ -1,8 +1,9 @@
 """One answer of several candidates, by choosing.
 
-Small models lose more by merging texts than they gain: over relevant contexts the best synthesis measured
-was selection, one to nine points of F1 under an oracle's choice. Self-consistency in general does not help
-long-context questions much (arXiv 2411.01101), so expect little where one path is good already.
+Small models lose more by merging texts than they gain: the best synthesis measured is selection. What helps
+to select is whether an answer stands in what its path read, then how many agree; the model's own probability
+across contexts prefers confident nonsense. Votes alone do not help long-context questions much
+(arXiv 2411.01101).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from openkimi_mpr.ballot import Ballot, is_long
 from openkimi_mpr.consensus import shares_of
 from openkimi_mpr.replaying import replayed, written
 from openkimi_mpr.settling import is_decided, is_sure
+from openkimi_mpr.words import words_of
 
-_LEAST_WEIGHT = 0.25
 _ENOUGH_DRAFTS = 3
 
 
@@ -81,32 +82,34 @@ class WeightedSynthesizer(ChoosingSynthesizer):
     """
 
     def weigh(self, ballot: Ballot) -> list[float]:
-        """Count each by its support, a quarter at the least."""
-        return _weights(ballot)
+        """Count each by its support."""
+        return ballot.weights
 
     def choose(self, ballot: Ballot) -> int:
         """Choose by agreement, weighted."""
-        return medoid(range(len(ballot.voters)), ballot.table, _weights(ballot))
+        return medoid(range(len(ballot.voters)), ballot.table, ballot.weights)
 
 
 class SupportSynthesizer(ChoosingSynthesizer):
     """Chooses the candidate that its passages bear out best, and of equals the one most like the others.
 
-    Support is what ranks answers to a question by how likely they are right where the model's own
-    probability does not: a right answer stands near the question's words in what was read.
+    Support ranks answers by how likely they are right where the model's own probability does not: a right
+    answer stands near the question's words in what was read. One that is sure goes before one that is not,
+    then the share of its claims with evidence counts.
     """
 
     def weigh(self, ballot: Ballot) -> list[float]:
-        """Count each by its support, a quarter at the least."""
-        return _weights(ballot)
+        """Count each by its support."""
+        return ballot.weights
 
     def choose(self, ballot: Ballot) -> int:
         """Choose by support, then by agreement."""
-        gains = [sum(row) for row in ballot.table]
-        return max(
-            range(len(ballot.voters)),
-            key=lambda at: (round(ballot.supports[at], 6), round(gains[at], 6), -at),
-        )
+
+        def value(at: int) -> tuple[bool, float, float, int]:
+            support = ballot.supports[at]
+            return support.sure, support.share or 0.0, round(sum(ballot.table[at]), 6), -at
+
+        return max(range(len(ballot.voters)), key=value)
 
 
 class ConsensusSynthesizer(ChoosingSynthesizer):
@@ -114,14 +117,14 @@ class ConsensusSynthesizer(ChoosingSynthesizer):
 
     Each claim of a candidate counts by the share of candidates that make it, less one half, so that the sum
     is largest where most is likely right and least is likely wrong: Atomic Self-Consistency
-    (Thirukovalluru et al., arXiv 2405.13131), choosing where that merges. An answer that no other half bears
-    out either is told to be unsupported.
+    (Thirukovalluru et al., arXiv 2405.13131), choosing where that merges. Where no claim is made by more than
+    half, and what was read has none of the answers, the answer is told to be unsupported.
     """
 
     def choose(self, ballot: Ballot) -> int:
         """Choose by the claims that are shared."""
         scores = [sum(share - 0.5 for share in shares) for shares in shares_of(ballot)]
-        return max(range(len(scores)), key=lambda at: (round(scores[at], 9), ballot.supports[at], -at))
+        return max(range(len(scores)), key=lambda at: (round(scores[at], 9), ballot.weights[at], -at))
 
     def _synthesize(self, ballot: Ballot) -> Synthesis:
         synthesis = super()._synthesize(ballot)
@@ -132,21 +135,25 @@ class ConsensusSynthesizer(ChoosingSynthesizer):
 
 
 class HierarchicalSynthesizer(ChoosingSynthesizer):
-    """Groups the candidates that agree and chooses from the weightiest group.
+    """Groups the candidates that agree, chooses the weightiest group, and one of its members.
 
-    A group weighs what its members' support adds up to; of the group its medoid is taken as it is. The model
+    Each member counts by its support, a sure one as much as four others. Of sure members the shortest is
+    taken, which adds least to what the group has in common; where there is none, the medoid. The model
     writes a new text only from at least three long drafts of which no two agree.
     """
 
     def weigh(self, ballot: Ballot) -> list[float]:
-        """Count each by its support, a quarter at the least."""
-        return _weights(ballot)
+        """Count each by its support."""
+        return ballot.weights
 
     def choose(self, ballot: Ballot) -> int:
         """Choose by agreement and support."""
-        weights = _weights(ballot)
-        best = max(ballot.groups, key=lambda group: sum(weights[at] for at in group))
-        return medoid(best, ballot.table, weights)
+        weights = ballot.weights
+        best = max(ballot.groups, key=lambda group: (sum(weights[at] for at in group), -min(group)))
+        sure = [at for at in best if ballot.supports[at].sure]
+        if not sure:
+            return medoid(best, ballot.table, weights)
+        return min(sure, key=lambda at: (len(words_of(ballot.voters[at].text)), at))
 
     async def synthesize(
         self, question: str, candidates: Sequence[Candidate], generate: Generate
@@ -162,7 +169,3 @@ class HierarchicalSynthesizer(ChoosingSynthesizer):
         return Synthesis(
             answer=written(question, ballot.voters, generate, fallback), agreement=synthesis.agreement
         )
-
-
-def _weights(ballot: Ballot) -> list[float]:
-    return [_LEAST_WEIGHT + (1 - _LEAST_WEIGHT) * support for support in ballot.supports]

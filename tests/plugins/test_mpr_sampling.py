@@ -15,7 +15,7 @@ from openkimi.testing import open_component
 
 WORDS = [f"word{n}" for n in range(40)]
 KINDS = ("diversity", "relevance", "cutoff", "entropy", "random")
-COMPLETE = ("diversity", "relevance", "entropy", "random")
+COMPLETE = ("relevance", "entropy", "random")
 BY_RELEVANCE = ("diversity", "relevance", "cutoff", "entropy")
 
 
@@ -86,10 +86,10 @@ async def test_random_contexts_read_anything() -> None:
 
 
 async def test_cutoff_contexts_end_at_the_best() -> None:
-    """Each context after the first is the beginning of the ranking, and none is like another one."""
+    """Each context is the beginning of the ranking; all of it comes twice, as a small model's first is cut."""
     contexts = await sample("cutoff", HITS, 9)
 
-    assert [len(context) for context in contexts] == [40, 4, 2, 8, 1, 16, 3, 12, 6]
+    assert [len(context) for context in contexts] == [40, 1, 40, 2, 4, 8, 6, 12, 16]
     assert all(context == list(range(len(context))) for context in contexts)
 
 
@@ -117,10 +117,17 @@ async def test_diverse_contexts_put_repeated_passages_behind_new_ones() -> None:
         hit(3, 0.9, "Backups go to tape weekly."),
     ]
 
-    contexts = await sample("diversity", hits, 3)
+    contexts = await sample("diversity", hits, 4)
 
-    assert contexts[0] == [0, 1, 2, 3]
-    assert [context[:2] for context in contexts[1:]] == [[0, 3], [0, 3]]
+    assert contexts == [[0, 1, 2, 3], [0], [0, 3, 1, 2], [0, 3]]
+
+
+async def test_diverse_contexts_differ_in_how_much_they_hold() -> None:
+    """Each ends at its own rank, so that prompts differ; after all cutoffs they are whole."""
+    contexts = await sample("diversity", HITS, 12)
+
+    assert [len(context) for context in contexts] == [40, 1, 40, 2, 4, 8, 6, 12, 16, 40, 40, 40]
+    assert all(context[0] == 0 for context in contexts)
 
 
 async def test_diversity_sees_repetition_in_chinese() -> None:
@@ -128,9 +135,9 @@ async def test_diversity_sees_repetition_in_chinese() -> None:
     same = "软件阵列由管理命令创建并且同步"
     hits = [hit(0, 1.0, same), hit(1, 0.98, same), hit(2, 0.9, "备份每周写入磁带")]
 
-    contexts = await sample("diversity", hits, 2)
+    contexts = await sample("diversity", hits, 3)
 
-    assert contexts[1] == [0, 2, 1]
+    assert contexts[2] == [0, 2, 1]
 
 
 async def test_relevance_contexts_differ_but_start_with_good_passages() -> None:
