@@ -86,7 +86,7 @@ async def test_random_contexts_read_anything() -> None:
 
 
 async def test_cutoff_contexts_end_at_the_best() -> None:
-    """Each context is the beginning of the ranking; all of it comes twice, as a small model's first is cut."""
+    """Each context begins the ranking; all of it comes twice, as a small model's first is cut."""
     contexts = await sample("cutoff", HITS, 9)
 
     assert [len(context) for context in contexts] == [40, 1, 40, 2, 4, 8, 6, 12, 16]
