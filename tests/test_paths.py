@@ -331,11 +331,13 @@ async def test_where_nothing_has_come_by_the_timeout_the_first_to_come_is_taken(
 async def test_no_path_starts_that_would_pass_the_ceiling(engine_of: Any, takes_turns: bool) -> None:
     """The estimate is the next prompt and what candidates wrote on average; the first is always walked."""
     backend = Varied(*replies(*["one two three"] * 5), takes_turns=takes_turns)
-    whole = await outcome(engine_of(backend, Chooser(), gate=False), about(5, max_tokens=5))
+    whole = await outcome(
+        engine_of(backend, Chooser(), gate=False, sampling="relevance"), about(5, max_tokens=5)
+    )
     dear = max(path.usage.total_tokens for path in whole.mpr.candidates)
 
     for ceiling, walked in ((1, 1), (int(2.5 * dear), 2), (100_000, 5)):
-        engine = engine_of(backend, Chooser(), gate=False, max_total_tokens=ceiling)
+        engine = engine_of(backend, Chooser(), gate=False, sampling="relevance", max_total_tokens=ceiling)
         result = await outcome(engine, about(5, max_tokens=5))
 
         assert result.mpr.walked == walked

@@ -20,7 +20,7 @@ _FEWEST = 8
 _TEMPERATURE = 0.25
 _RELEVANCE_SHARE = (0.5, 0.85)
 _DENSITY_SHARE = (0.5, 1.0)
-_CUTOFFS = (1, 8, 2, 4, 3, 6, 12, 16)
+_CUTOFFS = (1, None, 2, 4, 8, 6, 12, 16)
 
 
 class RelevanceSampler(ContextSampler):
@@ -75,11 +75,11 @@ class EntropySampler(ContextSampler):
 
 
 class CutoffSampler(ContextSampler):
-    """Ends each context at its own rank: after the best passage, the best 8, 2, 4 and so on.
+    """Ends each context at its own rank: after the best passage, nowhere, after the best 2, 4 and so on.
 
     A cutoff is the k of precision@k. Few passages come whole where many come as single sentences, and small
-    models are led astray by less; many miss less. The shortest comes first, as it costs least and is least
-    like what a single path reads. After eight cutoffs they begin anew, over passages drawn as
+    models are led astray by less; many miss less. The shortest comes first, as it costs least and agrees with
+    the whole least by chance. After eight cutoffs they begin anew, over passages drawn as
     :class:`RelevanceSampler` does.
     """
 
