@@ -26,8 +26,8 @@ from openkimi.streams import closing
 from openkimi.turn import Ask
 
 INSTRUCTIONS = {
-    "en": "Answer the question from the text, in as few words as possible.",
-    "zh": "根据文本回答问题，用尽可能少的字。",
+    "en": "Extract the answer to the question from the text. Write only the answer, without repeating the question.",
+    "zh": "从文本中提取问题的答案。只写答案，不要重复问题。",
 }
 MAX_TOKENS = 64
 _HEAD_CHARACTERS = 8_000
@@ -104,7 +104,7 @@ class Asking:
         temperature = self._temperature if index else 0.0
         request = msgspec.structs.replace(packed.request, temperature=temperature, seed=index)
         prompt = hash_of(request)
-        known = records.like(settings, prompt)
+        known = records.like((settings, question.id, sampler, index), prompt)
         if known is None:
             made = await self._generate(request, packed.prompt_tokens)
         else:

@@ -78,7 +78,9 @@ class Records:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found = {record.place: record for record in _read(path)}
-        self._by_prompt = {(each.settings, each.prompt): each for each in self._found.values()}
+        self._by_prompt: dict[tuple[str, str], list[Record]] = {}
+        for record in self._found.values():
+            self._index(record)
 
     def __contains__(self, place: Place) -> bool:
         return place in self._found
@@ -87,16 +89,32 @@ class Records:
         """List them in the order in which they were made."""
         return list(self._found.values())
 
-    def like(self, settings: str, prompt: str) -> Record | None:
-        """Return one that answers an equal prompt."""
-        return self._by_prompt.get((settings, prompt))
+    def like(self, place: Place, prompt: str) -> Record | None:
+        """Return one that answers an equal prompt at what it costs there; None where it has to be asked again.
+
+        The first path finds nothing of its prompt read; a path after one with an equal prompt finds it read,
+        so that it is answered anew if only answers to an unread one are known.
+        """
+        settings, _, sampler, index = place
+        equal = self._by_prompt.get((settings, prompt), [])
+        if not equal:
+            return None
+        by_cost = sorted(equal, key=lambda each: each.cached)
+        if index == 0:
+            return by_cost[0]
+        dearest = by_cost[-1].cached < by_cost[-1].prompt_tokens // 2
+        just_read = any(each.sampler == sampler and not each.reused for each in equal)
+        return None if dearest and just_read else by_cost[-1]
 
     def add(self, record: Record) -> None:
         """Write one to the end of the file."""
         with self._path.open("ab") as file:
             file.write(msgspec.json.encode(record) + b"\n")
         self._found[record.place] = record
-        self._by_prompt[record.settings, record.prompt] = record
+        self._index(record)
+
+    def _index(self, record: Record) -> None:
+        self._by_prompt.setdefault((record.settings, record.prompt), []).append(record)
 
 
 def hash_of(request: GenerateRequest) -> str:
