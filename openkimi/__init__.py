@@ -73,6 +73,7 @@ from openkimi.providers import NoOptions, OpenContext, Provider
 from openkimi.secrets import Secret
 from openkimi.sections import parse_size
 from openkimi.stopping import StopFilter
+from openkimi.support import Claim, Evidence, find_support
 
 __version__ = version("openkimi")
 
@@ -85,6 +86,7 @@ __all__ = [
     "BackendUnavailable",
     "Candidate",
     "Chunk",
+    "Claim",
     "ConfigError",
     "ContextOverflow",
     "ContextSampler",
@@ -95,6 +97,7 @@ __all__ = [
     "DocumentPreloaded",
     "DocumentState",
     "Embedder",
+    "Evidence",
     "Feature",
     "FinishReason",
     "Generate",
@@ -136,6 +139,7 @@ __all__ = [
     "Usage",
     "Vectors",
     "__version__",
+    "find_support",
     "hookimpl",
     "parse_size",
     "report_progress",

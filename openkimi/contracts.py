@@ -34,11 +34,14 @@ class Backend(ABC):
     ``top_p``; a request that needs another one is refused before it gets here (``stop`` is emulated).
     ``parameters`` is the model's number of weights, or None where unknown: small models get short prompts.
     ``concurrency`` is how many requests it works on at once, more wait inside of it; None: any number.
+    ``takes_turns`` says that requests at the same time slow each other down, as on a processor, so that
+    several reasoning paths had better come one after another.
     """
 
     features: frozenset[Feature] = frozenset()
     parameters: int | None = None
     concurrency: int | None = None
+    takes_turns: bool = False
 
     @property
     @abstractmethod
@@ -174,7 +177,8 @@ class ContextSampler(ABC):
         """Order the hits ``n`` times, the most wanted first; each path's prompt takes as many as fit.
 
         Pure: the same arguments give the same result; it runs in a thread. The first context is the one
-        that a single path would get. ``hits`` are the best 200 at most, best first.
+        that a single path would get. ``hits`` are the best 200 at most, best first. A context may leave hits
+        out; what was found behind the 200 follows only in one that has all of them.
         """
 
 
@@ -194,12 +198,16 @@ class Synthesis(msgspec.Struct, frozen=True, kw_only=True):
 
     ``answer`` yields it and ends with a ``finish_reason``. ``chosen`` is the index of the candidate that
     was taken as it is, None when a new text was written. ``agreement`` in [0, 1] is how alike the
-    candidates were.
+    candidates were. ``dissenting`` are the indexes of those that say something else than the answer.
+    ``supported`` tells whether what was read bears the answer out, None where that cannot be told: with
+    False, and so configured, the caller is told that the text does not say it.
     """
 
     answer: AsyncIterator[Delta]
     chosen: int | None = None
     agreement: float | None = None
+    dissenting: tuple[int, ...] = ()
+    supported: bool | None = None
 
 
 class Generate(Protocol):
@@ -221,3 +229,11 @@ class Synthesizer(ABC):
 
         A candidate with tool calls, or one made under a response format, is chosen, never rewritten.
         """
+
+    def settled(self, question: str, candidates: Sequence[Candidate], paths: int) -> bool:
+        """Tell whether the answer is clear before all of the ``paths`` have been walked.
+
+        Asked each time that a candidate has come, with all that have: after the first where ``mpr.gate`` is
+        on, after others where ``mpr.early_stop`` is. True leaves out the paths that are left. Pure and quick.
+        """
+        return False

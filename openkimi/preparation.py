@@ -186,13 +186,16 @@ class Preparation:
         return [hit for hit in densest if hit.chunk.density > 0]
 
     async def _contexts(self, turn: Turn, paths: int) -> Sequence[Sequence[Hit]]:
-        """Order the best 200 hits for each path; the others, which may be thousands, follow as they are."""
+        """Order the best 200 hits for each path; the others, which may be thousands, follow as they are.
+
+        They do not follow a context that leaves out some of the best.
+        """
         if paths == 1:
             return [turn.hits]
         best, rest = turn.hits[:_SAMPLED], turn.hits[_SAMPLED:]
         seed = turn.request.seed or 0
         contexts = await asyncio.to_thread(self._sampler.sample, best, paths, seed=seed)
-        return [(*context, *rest) for context in contexts]
+        return [(*context, *rest) if len(context) == len(best) else tuple(context) for context in contexts]
 
     async def _unchanged(
         self, ask: Ask, turn: Turn, limits: Budget, paths: int, tokens: int | None = None
