@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
-from candidates import BASELINES, CLOSED, HEAD, ORACLE, PATHS, Record, Records, hash_of
+from candidates import CLOSED, HEAD, ORACLE, PATHS, Place, Record, Records, hash_of
 from questions import Question, squeezed
 
 from openkimi import ContextSampler, GenerateRequest, Message
@@ -26,7 +26,8 @@ from openkimi.streams import closing
 from openkimi.turn import Ask
 
 INSTRUCTIONS = {
-    "en": "Extract the answer to the question from the text. Write only the answer, without repeating the question.",
+    "en": "Extract the answer to the question from the text. "
+    "Write only the answer, without repeating the question.",
     "zh": "从文本中提取问题的答案。只写答案，不要重复问题。",
 }
 MAX_TOKENS = 64
@@ -94,17 +95,17 @@ class Asking:
         return await self._preparations[sampler].prepare(ask, paths=paths)
 
     async def answer(
-        self, packed: Packed, question: Question, place: tuple[str, str, int], settings: str, records: Records
+        self, packed: Packed, question: Question, set_: str, place: Place, records: Records
     ) -> Record:
         """Have a prompt answered, or take the answer to an equal one.
 
         The first path is at temperature 0, as all are unless another temperature is asked for.
         """
-        set_, sampler, index = place
+        settings, _, sampler, index = place
         temperature = self._temperature if index else 0.0
         request = msgspec.structs.replace(packed.request, temperature=temperature, seed=index)
         prompt = hash_of(request)
-        known = records.like((settings, question.id, sampler, index), prompt)
+        known = records.like(place, prompt)
         if known is None:
             made = await self._generate(request, packed.prompt_tokens)
         else:
@@ -187,9 +188,3 @@ def _hit(document: Document, start: int, end: int) -> Hit:
     text = document.text[start:end]
     chunk = Chunk(key=Chunk.key_of(text, (), ""), text=text, start=start, end=start + len(text), ordinal=0)
     return Hit(document_id=document.id, chunk=chunk, score=1.0)
-
-
-def order_of(samplers: Sequence[str]) -> list[list[str]]:
-    """Share the work out into passes: the first sampler with the baselines, then each further sampler."""
-    first, *others = samplers
-    return [[first, *BASELINES], *([kind] for kind in others)]

@@ -1,4 +1,4 @@
-"""Candidate answers in a file, one a line, each with the passages that it was given: made once, read often."""
+"""Candidate answers in a file, one a line, each with the passages it was given: made once, read often."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     ``sampler`` chose the context, as its path number ``index``, or it is one of ``BASELINES``. ``settings``
     name the model and what it was asked with, ``prompt`` is the prompt's hash. ``logprob`` is the sum of the
-    answer's log-probabilities, ``mean_logprob`` that for each token. ``cached`` tokens of the prompt needed no
-    computation. ``reused`` is True where the answer was taken from an equal prompt, with its time.
+    answer's log-probabilities, ``mean_logprob`` that for each token. ``cached`` tokens of the prompt were
+    known already. ``reused`` is True where the answer was taken from an equal prompt, with its time.
     """
 
     settings: str
@@ -90,10 +90,10 @@ class Records:
         return list(self._found.values())
 
     def like(self, place: Place, prompt: str) -> Record | None:
-        """Return one that answers an equal prompt at what it costs there; None where it has to be asked again.
+        """Return one that answers an equal prompt, None where there is none at the cost that it has there.
 
-        The first path finds nothing of its prompt read; a path after one with an equal prompt finds it read,
-        so that it is answered anew if only answers to an unread one are known.
+        A first path finds nothing of its prompt read. One that comes after an equal prompt finds it read: it
+        is answered anew unless an answer to a read one is known.
         """
         settings, _, sampler, index = place
         equal = self._by_prompt.get((settings, prompt), [])
@@ -102,9 +102,9 @@ class Records:
         by_cost = sorted(equal, key=lambda each: each.cached)
         if index == 0:
             return by_cost[0]
-        dearest = by_cost[-1].cached < by_cost[-1].prompt_tokens // 2
+        unread = by_cost[-1].cached < by_cost[-1].prompt_tokens // 2
         just_read = any(each.sampler == sampler and not each.reused for each in equal)
-        return None if dearest and just_read else by_cost[-1]
+        return None if unread and just_read else by_cost[-1]
 
     def add(self, record: Record) -> None:
         """Write one to the end of the file."""

@@ -1,20 +1,25 @@
-"""What several reasoning paths are worth: answers end to end, with a real model.
+"""What several reasoning paths are worth: answers end to end with a real model, over real contexts.
 
-    .venv/bin/python benchmarks/mpr.py --model FILE.gguf --xquad FOLDER --results FILE.jsonl
-                                       [--questions 60] [--samplers diversity,relevance] [--minutes 60] …
+    .venv/bin/python benchmarks/mpr.py --model FILE.gguf --results FILE.jsonl [--xquad FOLDER]
+                                       [--texts FOLDER] [--questions 60] [--samplers diversity,…] …
+    .venv/bin/python benchmarks/mpr.py --results FILE.jsonl [--xquad FOLDER]
+
+Five candidates for each sampler, and the answers without a document, from its head and from the right passage
+alone, are made once and kept in a file; the same command goes on where it was ended. Every synthesizer and
+number of paths is then replayed from the file. Without a model all is replayed and nothing made. Questions:
+the public ones and XQuAD's, strewn through the handbooks, half of them in each language.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import logging
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +28,12 @@ import questions
 import structlog
 import texts
 import xquad
-from answering import MAX_TOKENS, asking, order_of
-from candidates import Records
+from answering import MAX_TOKENS, Asking, asking
+from candidates import BASELINES, PATHS, Place, Records
+from comparing import report, run_all
 from peers import Absent
 from questions import Question
+from replaying import cases_of, synthesizers
 from vectors import kept_embeddings
 
 PUBLIC, XQUAD = "public", "xquad"
@@ -41,32 +48,44 @@ class Asked(msgspec.Struct, frozen=True):
     question: Question
 
 
-def find(options: argparse.Namespace) -> tuple[dict[str, str], list[Asked]]:
-    """Bring the texts and the questions on them; what cannot be had is left out in a line that says why."""
-    public = questions.load(questions.PUBLIC)
-    books = texts.find([question.doc for question in public], options.texts)
-    groups = [
-        [Asked(PUBLIC, each) for each in public if each.doc in books and each.lang == lang]
-        for lang in LANGUAGES
-    ]
+def public() -> list[Asked]:
+    return [Asked(PUBLIC, question) for question in questions.load(questions.PUBLIC)]
+
+
+def of_xquad(folder: Path | None) -> tuple[list[Asked], dict[str, list[xquad.Paragraph]]]:
+    """Read XQuAD's questions and paragraphs; what is missing is left out, in a line that says why."""
+    asked, paragraphs = list[Asked](), dict[str, list[xquad.Paragraph]]()
     for lang in LANGUAGES:
-        name, book = f"xquad-{lang}", books.get(f"handbook-{lang}")
+        name = f"xquad-{lang}"
         try:
-            paragraphs = xquad.read(options.xquad, lang)
+            paragraphs[name] = xquad.read(folder, lang)
         except Absent as reason:
             print(f"{name} is left out: {reason}")
-            continue
-        if book is None:
-            print(f"{name} is left out: there is no handbook-{lang} to strew it through")
-            continue
-        books[name] = xquad.strewn(paragraphs, book)
-        made = xquad.questions_on(paragraphs, name, lang)
-        groups.append([Asked(XQUAD, each) for each in made[: options.questions // 2]])
+        else:
+            asked += [Asked(XQUAD, each) for each in xquad.questions_on(paragraphs[name], name, lang)]
+    return asked, paragraphs
+
+
+def find(options: argparse.Namespace) -> tuple[dict[str, str], list[Asked]]:
+    """Bring the texts and the questions on them, mixed evenly: any beginning has its share of each."""
+    more, paragraphs = of_xquad(options.xquad)
+    asked = public()
+    books = texts.find([each.question.doc for each in asked], options.texts)
+    for name, strewn in paragraphs.items():
+        book = books.get(name.replace(XQUAD, "handbook"))
+        if book is not None:
+            books[name] = xquad.strewn(strewn, book)
+    groups = [
+        [each for each in asked if each.question.doc in books and each.question.lang == lang]
+        for lang in LANGUAGES
+    ]
+    for name in paragraphs:
+        mine = [each for each in more if each.question.doc == name and name in books]
+        groups.append(mine[: options.questions // 2])
     return books, _spread(groups)
 
 
 def _spread(groups: Sequence[Sequence[Asked]]) -> list[Asked]:
-    """Mix the groups evenly, so that any beginning has its share of each."""
     placed = [
         ((at + 0.5) / len(group), number, each)
         for number, group in enumerate(groups)
@@ -75,46 +94,78 @@ def _spread(groups: Sequence[Sequence[Asked]]) -> list[Asked]:
     return [each for _, _, each in sorted(placed, key=lambda item: item[:2])]
 
 
-async def make(options: argparse.Namespace, records: Records, settings: str) -> None:
-    """Have every answer made that the file lacks, one sampler after the other."""
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """What a question lacks: the answers over the contexts of a sampler, or of a baseline."""
+
+    asked: Asked
+    sampler: str
+    settings: str
+
+    @property
+    def places(self) -> list[Place]:
+        count = 1 if self.sampler in BASELINES else PATHS
+        return [(self.settings, self.asked.question.id, self.sampler, index) for index in range(count)]
+
+
+def work_on(asked: Sequence[Asked], samplers: Sequence[str], settings: str) -> Iterator[Work]:
+    """List the work: all questions with the first sampler and the baselines, then with each further one."""
+    first, *others = samplers
+    for together in ([first, *BASELINES], *([sampler] for sampler in others)):
+        for each in asked:
+            for sampler in together:
+                yield Work(asked=each, sampler=sampler, settings=settings)
+
+
+async def make(options: argparse.Namespace, records: Records) -> None:
+    """Have every answer made that the file lacks."""
     books, asked = find(options)
+    planned = work_on(asked, options.samplers, settings_of(options))
+    work = [each for each in planned if any(place not in records for place in each.places)]
+    if not work:
+        return
     say(f"{len(asked)} questions on {len(books)} texts of {sum(map(len, books.values())):,} characters")
     with tempfile.TemporaryDirectory() as folder, kept_embeddings():
-        raw = config_of(options, Path(folder))
-        async with asking(raw, options.samplers, options.temperature) as open_:
-            await open_.store(books)
+        config = config_of(options, Path(folder))
+        async with asking(config, options.samplers, options.temperature) as running:
+            await running.store(books)
             say("the texts are stored")
-            passes = order_of(options.samplers)
-            work = [(each, names) for names in passes for each in asked]
-            began, done = time.perf_counter(), 0
-            for number, (each, names) in enumerate(work, 1):
-                before = done
-                for sampler in names:
-                    if (settings, each.question.id, sampler, 0) in records and _whole(
-                        records, settings, each, sampler
-                    ):
-                        continue
-                    for index, packed in enumerate(await open_.packs(each.question, sampler)):
-                        place = (each.set, sampler, index)
-                        if (settings, each.question.id, sampler, index) not in records:
-                            records.add(
-                                await open_.answer(packed, each.question, place, settings, records)
-                            )
-                            done += 1
-                if done > before:
-                    spent = time.perf_counter() - began
-                    left = spent / done * sum(6 if len(n) > 1 else 4 for _, n in work[number:])
-                    say(f"{number} of {len(work)}: {done} answers in {spent:.0f} s, about {left / 60:.0f} min left")
-                if options.minutes and time.perf_counter() - began > 60 * options.minutes:
-                    say("the time is over; the same command goes on from here")
-                    return
+            await _answer_all(running, work, records, options.minutes)
 
 
-def _whole(records: Records, settings: str, each: Asked, sampler: str) -> bool:
-    from candidates import BASELINES, PATHS
+async def _answer_all(running: Asking, work: Sequence[Work], records: Records, minutes: float | None) -> None:
+    began, total = time.perf_counter(), sum(len(each.places) for each in work)
+    done = 0
+    for number, each in enumerate(work, 1):
+        await _answer(running, each, records)
+        done += len(each.places)
+        spent = (time.perf_counter() - began) / 60
+        if number % 5 == 0 or number == len(work):
+            left = spent / done * (total - done)
+            say(f"{done} of {total} answers in {spent:.1f} minutes, about {left:.0f} left")
+        if minutes is not None and spent > minutes:
+            say("the time is over; the same command goes on from here")
+            return
 
-    last = 0 if sampler in BASELINES else PATHS - 1
-    return (settings, each.question.id, sampler, last) in records
+
+async def _answer(running: Asking, work: Work, records: Records) -> None:
+    question = work.asked.question
+    packs = await running.packs(question, work.sampler)
+    for place, packed in zip(work.places, packs, strict=False):
+        if place not in records:
+            records.add(await running.answer(packed, question, work.asked.set, place, records))
+
+
+async def compare(options: argparse.Namespace, records: Records) -> str:
+    """Replay what the file has under the settings, or under the last ones where no model is named."""
+    found = records.all()
+    settings = settings_of(options) if options.model else found[-1].settings if found else ""
+    asked = [*public(), *of_xquad(options.xquad)[0]]
+    known = {each.question.id: (each.set, each.question) for each in asked}
+    cases = cases_of([each for each in found if each.settings == settings], known)
+    if not cases:
+        sys.exit(f"{options.results} has no answer to replay.")
+    async with synthesizers(options.synthesizers) as opened:
+        return f"{settings}\n\n{report(cases, await run_all(cases, opened))}"
 
 
 def config_of(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -125,6 +176,7 @@ def config_of(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def settings_of(options: argparse.Namespace) -> str:
+    """Name what the answers depend on beside question and context."""
     parts = [options.model.name, f"temperature {options.temperature:g}", f"{MAX_TOKENS} tokens"]
     parts.append(json.dumps(options.config, sort_keys=True))
     return ", ".join(parts)
@@ -140,14 +192,15 @@ def names(value: str) -> list[str]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", type=Path, required=True, help="a GGUF file")
+    parser.add_argument("--model", type=Path, help="a GGUF file; without it only replay")
+    parser.add_argument("--results", type=Path, required=True, help="the file of all answers, JSON lines")
     parser.add_argument("--xquad", type=Path, help="a folder with xquad.en.json and xquad.zh.json, or .gz")
     parser.add_argument("--texts", type=Path, help="a folder with NAME.txt or NAME.txt.gz")
-    parser.add_argument("--results", type=Path, default=Path("mpr.jsonl"))
     parser.add_argument("--questions", type=int, default=60, help="of XQuAD, half of them in each language")
     parser.add_argument("--samplers", type=names, default=["diversity", "relevance"])
+    parser.add_argument("--synthesizers", type=names, default=[], help="all, unless named")
     parser.add_argument("--temperature", type=float, default=0.0, help="of all paths but the first")
-    parser.add_argument("--minutes", type=float, help="end after so many")
+    parser.add_argument("--minutes", type=float, help="end making answers after so many")
     parser.add_argument("--config", type=json.loads, default={}, help="further keys, as JSON")
     return parser.parse_args()
 
@@ -156,7 +209,9 @@ async def main() -> None:
     options = arguments()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     records = Records(options.results)
-    await make(options, records, settings_of(options))
+    if options.model:
+        await make(options, records)
+    print(await compare(options, records))
 
 
 if __name__ == "__main__":
