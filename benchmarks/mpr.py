@@ -3,11 +3,13 @@
     .venv/bin/python benchmarks/mpr.py --model FILE.gguf --results FILE.jsonl [--xquad FOLDER]
                                        [--texts FOLDER] [--questions 60] [--samplers diversity,…] …
     .venv/bin/python benchmarks/mpr.py --results FILE.jsonl [--xquad FOLDER]
+    .venv/bin/python benchmarks/mpr.py --model FILE.gguf --serve 20
 
 Five candidates for each sampler, and the answers without a document, from its head and from the right passage
 alone, are made once and kept in a file; the same command goes on where it was ended. Every synthesizer and
 number of paths is then replayed from the file. Without a model all is replayed and nothing made. Questions:
-the public ones and XQuAD's, strewn through the handbooks, half of them in each language.
+the public ones and XQuAD's, strewn through the handbooks, half of them in each language. `--serve` measures
+instead how long answers take, end to end over HTTP.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import msgspec
 import questions
 import structlog
 import texts
+import walking
 import xquad
 from answering import MAX_TOKENS, Asking, asking
 from candidates import BASELINES, PATHS, Place, Records
@@ -168,6 +171,14 @@ async def compare(options: argparse.Namespace, records: Records) -> str:
         return f"{settings}\n\n{report(cases, await run_all(cases, opened))}"
 
 
+async def serve(options: argparse.Namespace) -> str:
+    """Measure over HTTP, with the public questions only, since every text has to be stored anew."""
+    books, asked = find(options)
+    mine = [each.question for each in asked if each.set == PUBLIC][: options.serve]
+    config = config_of(options, Path())
+    return walking.shown(await walking.measure(books, mine, config))
+
+
 def config_of(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     given = options.config
     rag = {"max_context_tokens": BUDGET, **given.get("rag", {}), "path": str(folder / "store")}
@@ -193,7 +204,7 @@ def names(value: str) -> list[str]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path, help="a GGUF file; without it only replay")
-    parser.add_argument("--results", type=Path, required=True, help="the file of all answers, JSON lines")
+    parser.add_argument("--results", type=Path, default=Path("mpr.jsonl"), help="the file of all answers")
     parser.add_argument("--xquad", type=Path, help="a folder with xquad.en.json and xquad.zh.json, or .gz")
     parser.add_argument("--texts", type=Path, help="a folder with NAME.txt or NAME.txt.gz")
     parser.add_argument("--questions", type=int, default=60, help="of XQuAD, half of them in each language")
@@ -201,13 +212,22 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--synthesizers", type=names, default=[], help="all, unless named")
     parser.add_argument("--temperature", type=float, default=0.0, help="of all paths but the first")
     parser.add_argument("--minutes", type=float, help="end making answers after so many")
+    parser.add_argument(
+        "--serve", type=int, metavar="N", help="measure times over HTTP with N questions instead"
+    )
     parser.add_argument("--config", type=json.loads, default={}, help="further keys, as JSON")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.serve and not options.model:
+        parser.error("--serve needs --model FILE")
+    return options
 
 
 async def main() -> None:
     options = arguments()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    if options.serve:
+        print(await serve(options))
+        return
     records = Records(options.results)
     if options.model:
         await make(options, records)
