@@ -106,6 +106,7 @@ def levels(groups: Groups) -> str:
 
     lines = [(name, cell(score)) for name, score in rows]
     lines.append((f"one path, F1 of the {ORACLE}'s", lambda name: _share(groups[name])))
+    lines.append(("one path, all evidence in its prompt", lambda name: _evidence(groups[name])))
     return table("Exact / F1 / contained, per cent", list(groups), lines)
 
 
@@ -137,35 +138,33 @@ def _share(cases: Sequence[Case]) -> str:
     return f"{100 * sum(case.score(case.one.text).f1 for case in having) / oracle:.0f} %" if oracle else ""
 
 
+def _evidence(cases: Sequence[Case]) -> str:
+    having = [case for case in cases if case.question.evidence]
+    return _percent(fmean(case.reads_evidence(case.one) for case in having)) if having else ""
+
+
 def variety(cases: Sequence[Case]) -> str:
     """Show how different the paths of each sampler are."""
-    rows: list[tuple[str, Callable[[Sequence[Sequence[Record]]], str]]] = [
-        ("questions whose paths all have one prompt", lambda found: _percent(_same(found, _prompt))),
-        ("questions whose paths all answer the same", lambda found: _percent(_same(found, _said))),
-        ("different prompts, mean", lambda found: f"{fmean(len(set(map(_prompt, f))) for f in found):.2f}"),
-        ("different answers, mean", lambda found: f"{fmean(len(set(map(_said, f))) for f in found):.2f}"),
+    rows: list[tuple[str, Callable[[Case, Sequence[Record]], float]]] = [
+        ("different prompts", lambda _, paths: len({each.prompt for each in paths})),
+        ("different answers", lambda _, paths: len({tuple(units_of(each.text)) for each in paths})),
+        ("all evidence in a prompt", lambda case, paths: fmean(map(case.reads_evidence, paths))),
+        ("all evidence in one at least", lambda case, paths: any(map(case.reads_evidence, paths))),
+        ("F1 of a path behind the first", lambda case, paths: fmean(_f1(case, each) for each in paths[1:])),
     ]
 
-    def cell(row: Callable[[Sequence[Sequence[Record]]], str]) -> Cell:
+    def cell(row: Callable[[Case, Sequence[Record]], float]) -> Cell:
         def shown(sampler: str) -> str:
-            found = [case.paths[sampler][:SHOWN] for case in cases if sampler in case.paths]
-            return row([each for each in found if len(each) == SHOWN])
+            having = [case for case in cases if len(case.paths.get(sampler, ())) >= SHOWN]
+            return f"{fmean(row(case, case.paths[sampler][:SHOWN]) for case in having):.2f}" if having else ""
 
         return shown
 
-    return table(f"Of {SHOWN} paths", samplers_of(cases), [(name, cell(row)) for name, row in rows])
+    return table(f"Of {SHOWN} paths, mean", samplers_of(cases), [(name, cell(row)) for name, row in rows])
 
 
-def _same(found: Sequence[Sequence[Record]], what: Callable[[Record], object]) -> float:
-    return fmean(len({what(each) for each in some}) == 1 for some in found)
-
-
-def _prompt(record: Record) -> str:
-    return record.prompt
-
-
-def _said(record: Record) -> tuple[str, ...]:
-    return tuple(units_of(record.text))
+def _f1(case: Case, record: Record) -> float:
+    return case.score(record.text).f1
 
 
 def gains_by_count(cases: Sequence[Case], runs: Sequence[Run], measure: str) -> str:

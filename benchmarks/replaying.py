@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 from candidates import BASELINES, Record
-from questions import Question
+from questions import Question, holds
 from scoring import Score, score
 
 from openkimi import BackendError, Delta, Message, Synthesizer
@@ -29,6 +29,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def one(self) -> Record:
         """What a single path answers, whatever the sampler."""
         return next(iter(self.paths.values()))[0]
+
+    def reads_evidence(self, record: Record) -> bool:
+        """Tell whether a path has read all that is needed to answer, so far as there is anything."""
+        return holds("".join(hit.chunk.text for hit in record.passages), self.question.evidence)
 
     def score(self, text: str) -> Score:
         return score(text, self.question.answer, self.question.kind)

@@ -47,20 +47,19 @@ class Walk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Upstream:
-    """Answers after a second, each prompt in its own words: in a few, or at length."""
+    """Answers after a second, each time in other words: in one, or at length."""
 
     def __init__(self) -> None:
         self.asked = 0
         self.words = 1
 
     async def answer(self, request: web.Request) -> web.Response:
-        prompt = await request.read()
+        stream = (await request.json()).get("stream")
         self.asked += 1
+        number = self.asked
         await asyncio.sleep(_SECONDS)
-        seed = hashlib.sha256(prompt).hexdigest()
-        text = " ".join(hashlib.sha256(f"{seed}{at}".encode()).hexdigest()[:8] for at in range(self.words))
-        stream = json.loads(prompt).get("stream")
-        part = {"role": "assistant", "content": text}
+        words = (hashlib.sha256(f"{number}:{at}".encode()).hexdigest()[:8] for at in range(self.words))
+        part = {"role": "assistant", "content": " ".join(words)}
         choice = {"index": 0, "delta" if stream else "message": part, "finish_reason": "stop"}
         body = {"id": "chatcmpl-walk", "created": 1, "model": "walk", "choices": [choice]}
         body["object"] = "chat.completion.chunk" if stream else "chat.completion"
