@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -73,14 +73,27 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Records:
-    """The records of a file, which grows as they are added; a line that was cut off is passed over."""
+    """The records of a file, to which several runs may add; a line that was cut off is passed over."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._found = {record.place: record for record in _read(path)}
+        self._found: dict[Place, Record] = {}
         self._by_prompt: dict[tuple[str, str], list[Record]] = {}
-        for record in self._found.values():
-            self._index(record)
+        self._read = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what has been added to the file."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            with suppress(msgspec.DecodeError):
+                self._enter(msgspec.json.decode(line, type=Record))
 
     def __contains__(self, place: Place) -> bool:
         return place in self._found
@@ -108,13 +121,16 @@ class Records:
 
     def add(self, record: Record) -> None:
         """Write one to the end of the file."""
-        with self._path.open("ab") as file:
-            file.write(msgspec.json.encode(record) + b"\n")
-        self._found[record.place] = record
-        self._index(record)
+        with self._path.open("ab+") as file:
+            file.seek(max(0, file.tell() - 1))
+            begin = b"" if file.read() in {b"", b"\n"} else b"\n"
+            file.write(begin + msgspec.json.encode(record) + b"\n")
+        self.refresh()
 
-    def _index(self, record: Record) -> None:
-        self._by_prompt.setdefault((record.settings, record.prompt), []).append(record)
+    def _enter(self, record: Record) -> None:
+        if record.place not in self._found:
+            self._by_prompt.setdefault((record.settings, record.prompt), []).append(record)
+        self._found[record.place] = record
 
 
 def hash_of(request: GenerateRequest) -> str:
@@ -122,14 +138,3 @@ def hash_of(request: GenerateRequest) -> str:
     seed = request.seed if request.temperature else None
     said = [(message.role, message.text) for message in request.messages]
     return hashlib.sha256(repr((said, request.temperature, seed)).encode()).hexdigest()[:16]
-
-
-def _read(path: Path) -> Iterable[Record]:
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    if data and not data.endswith(b"\n"):
-        data = data[: data.rfind(b"\n") + 1]
-        path.write_bytes(data)
-    for line in data.splitlines():
-        yield msgspec.json.decode(line, type=Record)

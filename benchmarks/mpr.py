@@ -151,6 +151,9 @@ async def _answer_all(running: Asking, work: Sequence[Work], records: Records, m
 
 
 async def _answer(running: Asking, work: Work, records: Records) -> None:
+    records.refresh()
+    if all(place in records for place in work.places):
+        return
     question = work.asked.question
     packs = await running.packs(question, work.sampler)
     for place, packed in zip(work.places, packs, strict=False):
