@@ -165,6 +165,13 @@ async def asking(
         yield Asking(config, assembly, opened, temperature)
 
 
+def registered_samplers() -> list[str]:
+    """List every sampler that a plugin offers, the default first."""
+    config = build_config({})
+    kinds = [provider.kind for provider in config.plugins.providers("sampler")]
+    return sorted(kinds, key=lambda kind: kind != config.mpr.sampling)
+
+
 def paragraphs_of(text: str, question: Question) -> list[tuple[int, int]]:
     """Find the paragraphs that hold the evidence, each once, by their first and last character.
 

@@ -160,7 +160,11 @@ def variety(cases: Sequence[Case]) -> str:
 
         return shown
 
-    return table(f"Of {SHOWN} paths, mean", samplers_of(cases), [(name, cell(row)) for name, row in rows])
+    def count(sampler: str) -> str:
+        return str(sum(len(case.paths.get(sampler, ())) >= SHOWN for case in cases))
+
+    lines = [("questions", count), *((name, cell(row)) for name, row in rows)]
+    return table(f"Of {SHOWN} paths, mean", samplers_of(cases), lines)
 
 
 def _f1(case: Case, record: Record) -> float:

@@ -31,8 +31,8 @@ import structlog
 import texts
 import walking
 import xquad
-from answering import MAX_TOKENS, Asking, asking
-from candidates import BASELINES, PATHS, Place, Records
+from answering import MAX_TOKENS, Asking, asking, registered_samplers
+from candidates import BASELINES, ORACLE, PATHS, Place, Records
 from comparing import report, run_all
 from peers import Absent
 from questions import Question
@@ -116,20 +116,22 @@ def work_on(asked: Sequence[Asked], samplers: Sequence[str], settings: str) -> I
     for together in ([first, *BASELINES], *([sampler] for sampler in others)):
         for each in asked:
             for sampler in together:
-                yield Work(asked=each, sampler=sampler, settings=settings)
+                if sampler != ORACLE or each.question.evidence:
+                    yield Work(asked=each, sampler=sampler, settings=settings)
 
 
 async def make(options: argparse.Namespace, records: Records) -> None:
     """Have every answer made that the file lacks."""
     books, asked = find(options)
-    planned = work_on(asked, options.samplers, settings_of(options))
+    samplers = options.samplers or registered_samplers()
+    planned = work_on(asked, samplers, settings_of(options))
     work = [each for each in planned if any(place not in records for place in each.places)]
     if not work:
         return
     say(f"{len(asked)} questions on {len(books)} texts of {sum(map(len, books.values())):,} characters")
     with tempfile.TemporaryDirectory() as folder, kept_embeddings():
         config = config_of(options, Path(folder))
-        async with asking(config, options.samplers, options.temperature) as running:
+        async with asking(config, samplers, options.temperature) as running:
             await running.store(books)
             say("the texts are stored")
             await _answer_all(running, work, records, options.minutes)
@@ -211,7 +213,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--xquad", type=Path, help="a folder with xquad.en.json and xquad.zh.json, or .gz")
     parser.add_argument("--texts", type=Path, help="a folder with NAME.txt or NAME.txt.gz")
     parser.add_argument("--questions", type=int, default=60, help="of XQuAD, half of them in each language")
-    parser.add_argument("--samplers", type=names, default=["diversity", "relevance"])
+    parser.add_argument("--samplers", type=names, default=[], help="all, unless named")
     parser.add_argument("--synthesizers", type=names, default=[], help="all, unless named")
     parser.add_argument("--temperature", type=float, default=0.0, help="of all paths but the first")
     parser.add_argument("--minutes", type=float, help="end making answers after so many")
