@@ -86,6 +86,7 @@ def report(cases: Sequence[Case], runs: Sequence[Run]) -> str:
         parts += [gains_by_count(cases, runs, measure), gains_by_group(groups, runs, measure)]
     parts += ["What the paths cost, in times one path:", costs(cases)]
     parts += [f"{SHOWN} paths with gate and early stop:", settling(cases, runs)]
+    parts += ["How many answers are right (contained), by how far the candidates agree:", sureness(runs)]
     parts += ["Answers that say that the document does not say it:", honesty(cases, runs)]
     return "\n\n".join(parts) + "\n"
 
@@ -253,12 +254,31 @@ def settling(cases: Sequence[Case], runs: Sequence[Run]) -> str:
     return table("In times one path; gains", columns, [(name, cell(run)) for name, run in shown.items()])
 
 
+def sureness(runs: Sequence[Run]) -> str:
+    """Show how often an answer is right where its candidates agree and where they do not."""
+    shown = {run.name: run for run in runs if run.paths == SHOWN and not run.settling}
+    bands = {"0.8 and more": (0.8, 1.1), "0.4 to 0.8": (0.4, 0.8), "less": (0.0, 0.4)}
+
+    def cell(run: Run) -> Cell:
+        def shown(band: str) -> str:
+            low, high = bands[band]
+            found = [
+                o for o in run.outcomes.values() if o.agreement is not None and low <= o.agreement < high
+            ]
+            return f"{_percent(fmean(o.score.contained for o in found))} of {len(found)}" if found else ""
+
+        return shown
+
+    return table(f"{SHOWN} paths", list(bands), [(name, cell(run)) for name, run in shown.items()])
+
+
 def honesty(cases: Sequence[Case], runs: Sequence[Run]) -> str:
     """Show how many say so rightly, on `absent` questions, and wrongly, on the others; and what has support.
 
-    The last three columns are the outcomes that the synthesizer called unsupported.
+    ``unsupported`` are the outcomes that the synthesizer called so. The last column counts the answers that it
+    wanted the model to write.
     """
-    columns = ["absent", "not absent", "unsupported: absent", "wrong", "right"]
+    columns = ["absent", "not absent", "unsupported: absent", "wrong", "right", "wanted to write"]
     one = {
         case.question.id: Outcome(
             text=case.one.text, score=case.score(case.one.text), walked=1, seconds=0, tokens=0
@@ -278,6 +298,7 @@ def honesty(cases: Sequence[Case], runs: Sequence[Run]) -> str:
             "unsupported: absent": _of(absent, _unsupported),
             "wrong": _of([each for each in others if not each.score.contained], _unsupported),
             "right": _of([each for each in others if each.score.contained == 1], _unsupported),
+            "wanted to write": str(sum(each.wrote for _, each in mine)),
         }
         return lambda column: values[column]
 

@@ -36,7 +36,7 @@ from candidates import BASELINES, ORACLE, PATHS, Place, Records
 from comparing import report, run_all
 from peers import Absent
 from questions import Question
-from replaying import cases_of, synthesizers
+from replaying import cases_of, evened, synthesizers
 from vectors import kept_embeddings
 
 PUBLIC, XQUAD = "public", "xquad"
@@ -169,9 +169,10 @@ async def compare(options: argparse.Namespace, records: Records) -> str:
     settings = settings_of(options) if options.model else found[-1].settings if found else ""
     asked = [*public(), *of_xquad(options.xquad)[0]]
     known = {each.question.id: (each.set, each.question) for each in asked}
-    cases = cases_of([each for each in found if each.settings == settings], known)
-    if not cases:
+    mine = [each for each in found if each.settings == settings]
+    if not mine:
         sys.exit(f"{options.results} has no answer to replay.")
+    cases = cases_of(evened(mine), known)
     async with synthesizers(options.synthesizers) as opened:
         return f"{settings}\n\n{report(cases, await run_all(cases, opened))}"
 

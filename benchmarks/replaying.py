@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
+import numpy as np
 from candidates import BASELINES, Record
 from questions import Question, holds
 from scoring import Score, score
@@ -72,6 +73,19 @@ def cases_of(records: Iterable[Record], questions: Mapping[str, tuple[str, Quest
             baselines = {name: by_sampler[name][0] for name in BASELINES if name in by_sampler}
             cases.append(Case(set=set_, question=question, paths=paths, baselines=baselines))
     return cases
+
+
+def evened(records: Sequence[Record]) -> list[Record]:
+    """Give every record the seconds that its tokens take on average, read and written, so that what else the
+    machine did at the time counts for all alike.
+    """
+    tokens = np.array([(each.prompt_tokens - each.cached, each.completion_tokens, 1) for each in records])
+    seconds = np.array([each.seconds for each in records])
+    rates, *_ = np.linalg.lstsq(tokens, seconds, rcond=None)
+    return [
+        msgspec.structs.replace(record, seconds=max(0.0, float(took)))
+        for record, took in zip(records, tokens @ rates, strict=True)
+    ]
 
 
 async def replay(synthesizer: Synthesizer, case: Case, candidates: Sequence[Record]) -> Outcome:

@@ -225,6 +225,19 @@ async def test_paths_end_when_the_answer_is_settled():
     assert (outcome.walked, outcome.text) == (2, "on the red roof")
 
 
+def test_times_are_evened_out():
+    """What a busy moment added to one answer is shared by all that read and wrote as much."""
+    from replaying import evened
+
+    records = [
+        record("a", seconds=1.0),
+        record("b", 1, seconds=3.0),
+        record("c", 2, prompt_tokens=300, seconds=6.0),
+    ]
+
+    assert [each.seconds for each in evened(records)] == pytest.approx([2.0, 2.0, 6.0])
+
+
 async def test_the_report_compares_with_one_path():
     """The tables tell the gain over one path, with its interval, and what an oracle would choose."""
     from comparing import report, run_all
