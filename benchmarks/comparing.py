@@ -275,8 +275,8 @@ def sureness(runs: Sequence[Run]) -> str:
 def honesty(cases: Sequence[Case], runs: Sequence[Run]) -> str:
     """Show how many say so rightly, on `absent` questions, and wrongly, on the others; and what has support.
 
-    ``unsupported`` are the outcomes that the synthesizer called so. The last column counts the answers that it
-    wanted the model to write.
+    ``unsupported`` are the outcomes that the synthesizer called so; the last column counts the answers
+    that it wanted the model to write.
     """
     columns = ["absent", "not absent", "unsupported: absent", "wrong", "right", "wanted to write"]
     one = {
