@@ -67,7 +67,10 @@ class Asking:
                 await asyncio.sleep(0.5)
 
     async def packs(self, question: Question, sampler: str) -> list[Packed]:
-        """Make the prompts of a sampler's paths, or the one of a baseline; none where that has no context."""
+        """Make the prompts of a sampler's paths, or the one of a baseline; none where that has no context.
+
+        Equal prompts stay, as they do at a temperature above 0.
+        """
         if sampler in self._preparations:
             return list((await self._prepare(question, sampler, PATHS)).packs)
         prepared = await self._prepare(question, next(iter(self._preparations)), 1)
@@ -89,7 +92,7 @@ class Asking:
             Message(role="user", content=question.question),
         )
         request = GenerateRequest(
-            messages=messages, max_tokens=MAX_TOKENS, temperature=0.0, seed=0, logprobs=True, stream=False
+            messages=messages, max_tokens=MAX_TOKENS, seed=0, logprobs=True, stream=False
         )
         ask = Ask(request=request, documents=(self._texts[question.doc].id,), citations=False)
         return await self._preparations[sampler].prepare(ask, paths=paths)
@@ -105,7 +108,7 @@ class Asking:
         temperature = self._temperature if index else 0.0
         request = msgspec.structs.replace(packed.request, temperature=temperature, seed=index)
         prompt = hash_of(request)
-        known = records.like(place, prompt)
+        known = records.like(settings, prompt)
         if known is None:
             made = await self._generate(request, packed.prompt_tokens)
         else:

@@ -78,7 +78,7 @@ class Records:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: dict[Place, Record] = {}
-        self._by_prompt: dict[tuple[str, str], list[Record]] = {}
+        self._by_prompt: dict[tuple[str, str], Record] = {}
         self._read = 0
         self.refresh()
 
@@ -102,22 +102,9 @@ class Records:
         """List them in the order in which they were made."""
         return list(self._found.values())
 
-    def like(self, place: Place, prompt: str) -> Record | None:
-        """Return one that answers an equal prompt, None where there is none at the cost that it has there.
-
-        A first path finds nothing of its prompt read. One that comes after an equal prompt finds it read: it
-        is answered anew unless an answer to a read one is known.
-        """
-        settings, _, sampler, index = place
-        equal = self._by_prompt.get((settings, prompt), [])
-        if not equal:
-            return None
-        by_cost = sorted(equal, key=lambda each: each.cached)
-        if index == 0:
-            return by_cost[0]
-        unread = by_cost[-1].cached < by_cost[-1].prompt_tokens // 2
-        just_read = any(each.sampler == sampler and not each.reused for each in equal)
-        return None if unread and just_read else by_cost[-1]
+    def like(self, settings: str, prompt: str) -> Record | None:
+        """Return one that answers an equal prompt."""
+        return self._by_prompt.get((settings, prompt))
 
     def add(self, record: Record) -> None:
         """Write one to the end of the file."""
@@ -128,8 +115,7 @@ class Records:
         self.refresh()
 
     def _enter(self, record: Record) -> None:
-        if record.place not in self._found:
-            self._by_prompt.setdefault((record.settings, record.prompt), []).append(record)
+        self._by_prompt.setdefault((record.settings, record.prompt), record)
         self._found[record.place] = record
 
 

@@ -46,9 +46,9 @@ async def run_all(cases: Sequence[Case], synthesizers: Mapping[str, Synthesizer]
             for paths in COUNTS:
                 for how in (replay, replay_settling) if paths == SHOWN else (replay,):
                     outcomes = {
-                        case.question.id: await how(synthesizer, case, case.paths[sampler][:paths])
+                        case.question.id: await how(synthesizer, case, walked)
                         for case in cases
-                        if len(case.paths.get(sampler, ())) >= paths
+                        if (walked := case.walked(sampler, paths))
                     }
                     runs.append(
                         Run(
@@ -121,8 +121,8 @@ def _of_baseline(name: str) -> Callable[[Case], Score | None]:
 
 def _of_best(sampler: str, paths: int) -> Callable[[Case], Score | None]:
     def score(case: Case) -> Score | None:
-        found = case.paths.get(sampler, ())
-        return best_of(case, found[:paths]) if len(found) >= paths else None
+        walked = case.walked(sampler, paths)
+        return best_of(case, walked) if walked else None
 
     return score
 
@@ -151,25 +151,21 @@ def variety(cases: Sequence[Case]) -> str:
         ("different answers", lambda _, paths: len({tuple(units_of(each.text)) for each in paths})),
         ("all evidence in a prompt", lambda case, paths: fmean(map(case.reads_evidence, paths))),
         ("all evidence in one at least", lambda case, paths: any(map(case.reads_evidence, paths))),
-        ("F1 of a path behind the first", lambda case, paths: fmean(_f1(case, each) for each in paths[1:])),
+        ("F1 of a path", lambda case, paths: fmean(case.score(each.text).f1 for each in paths)),
     ]
 
     def cell(row: Callable[[Case, Sequence[Record]], float]) -> Cell:
         def shown(sampler: str) -> str:
-            having = [case for case in cases if len(case.paths.get(sampler, ())) >= SHOWN]
-            return f"{fmean(row(case, case.paths[sampler][:SHOWN]) for case in having):.2f}" if having else ""
+            found = [row(case, walked) for case in cases if (walked := case.walked(sampler, SHOWN))]
+            return f"{fmean(found):.2f}" if found else ""
 
         return shown
 
     def count(sampler: str) -> str:
-        return str(sum(len(case.paths.get(sampler, ())) >= SHOWN for case in cases))
+        return str(sum(bool(case.walked(sampler, SHOWN)) for case in cases))
 
     lines = [("questions", count), *((name, cell(row)) for name, row in rows)]
     return table(f"Of {SHOWN} paths, mean", samplers_of(cases), lines)
-
-
-def _f1(case: Case, record: Record) -> float:
-    return case.score(record.text).f1
 
 
 def gains_by_count(cases: Sequence[Case], runs: Sequence[Run], measure: str) -> str:
@@ -223,14 +219,14 @@ def costs(cases: Sequence[Case]) -> str:
 
     samplers = samplers_of(cases)
     columns = [str(paths) for paths in COUNTS]
-    one = _cost([case.paths[samplers[0]] for case in cases if samplers[0] in case.paths], 1)
+    one = _cost([[case.one] for case in cases])
     base = f"seconds / tokens; one path: {one[0]:.1f} s, {one[1]:.0f} tokens"
     return table(base, columns, [(sampler, cell(sampler)) for sampler in samplers])
 
 
-def _cost(having: Sequence[Sequence[Record]], paths: int) -> tuple[float, float]:
-    seconds = fmean(sum(each.seconds for each in some[:paths]) for some in having)
-    return seconds, fmean(sum(map(computed, some[:paths])) for some in having)
+def _cost(walks: Sequence[Sequence[Record]]) -> tuple[float, float]:
+    seconds = fmean(sum(each.seconds for each in walked) for walked in walks)
+    return seconds, fmean(sum(map(computed, walked)) for walked in walks)
 
 
 def settling(cases: Sequence[Case], runs: Sequence[Run]) -> str:

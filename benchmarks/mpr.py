@@ -41,7 +41,6 @@ from vectors import kept_embeddings
 
 PUBLIC, XQUAD = "public", "xquad"
 LANGUAGES = ("en", "zh")
-BUDGET = 500
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -187,7 +186,7 @@ async def serve(options: argparse.Namespace) -> str:
 
 def config_of(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     given = options.config
-    rag = {"max_context_tokens": BUDGET, **given.get("rag", {}), "path": str(folder / "store")}
+    rag = {**given.get("rag", {}), "path": str(folder / "store")}
     llm = {"type": "llama-cpp", "model_path": str(options.model), **given.get("llm", {})}
     return {**given, "llm": llm, "rag": rag}
 

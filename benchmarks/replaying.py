@@ -31,6 +31,12 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         """What a single path answers, whatever the sampler."""
         return next(iter(self.paths.values()))[0]
 
+    def walked(self, sampler: str, paths: int) -> list[Record]:
+        """Return the paths that are walked of so many: at temperature 0 each prompt once; none if some lack."""
+        found = self.paths.get(sampler, ())[:paths]
+        first = {record.prompt: record for record in reversed(found)}
+        return [record for record in found if record is first[record.prompt]] if len(found) == paths else []
+
     def reads_evidence(self, record: Record) -> bool:
         """Tell whether a path has read all that is needed to answer, so far as there is anything."""
         return holds("".join(hit.chunk.text for hit in record.passages), self.question.evidence)

@@ -184,21 +184,32 @@ def test_records_come_back_from_the_file_as_they_were(tmp_path):
     assert ("s", "q", "diversity", 1) in again
 
 
-def test_an_equal_prompt_is_answered_anew_only_where_it_is_cheaper(tmp_path):
-    """A first path takes the answer to an equal prompt, a later one only that to a prompt just read."""
+def test_an_equal_prompt_is_not_answered_again(tmp_path):
+    """Of two equal prompts under the same settings the second takes the answer of the first."""
     from candidates import Records
 
     records = Records(tmp_path / "candidates.jsonl")
     records.add(record("on the roof", prompt="same"))
 
-    assert records.like(("s", "q", "relevance", 0), "same") == record("on the roof", prompt="same")
-    assert records.like(("s", "q", "diversity", 1), "same") is None
-    assert records.like(("s", "q", "diversity", 1), "other") is None
+    assert records.like("s", "same") == record("on the roof", prompt="same")
+    assert records.like("other settings", "same") is None
+    assert records.like("s", "another") is None
 
-    warm = record("on the roof", 1, prompt="same", cached=100)
-    records.add(warm)
-    assert records.like(("s", "q", "diversity", 2), "same") == warm
-    assert records.like(("s", "q", "relevance", 0), "same") == record("on the roof", prompt="same")
+
+def test_equal_prompts_are_walked_once():
+    """As in the gateway at temperature 0, paths with one prompt are one path."""
+    from questions import Question
+    from replaying import cases_of
+
+    question = Question(id="q", doc="d", lang="en", kind="lookup", question="?", answer=("a",))
+    prompts = ("one", "other", "one", "third")
+    records = [record(str(at), at, prompt=prompt) for at, prompt in enumerate(prompts)]
+
+    [found] = cases_of(records, {"q": ("public", question)})
+
+    assert [each.index for each in found.walked("diversity", 4)] == [0, 1, 3]
+    assert [each.index for each in found.walked("diversity", 3)] == [0, 1]
+    assert found.walked("diversity", 5) == []
 
 
 async def test_a_synthesizer_is_replayed_without_a_model():
