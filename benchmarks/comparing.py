@@ -206,13 +206,11 @@ def costs(cases: Sequence[Case]) -> str:
 
     def cell(sampler: str) -> Cell:
         def shown(column: str) -> str:
-            having = [
-                case.paths[sampler] for case in cases if len(case.paths.get(sampler, ())) >= int(column)
-            ]
+            having = [walked for case in cases if (walked := case.walked(sampler, int(column)))]
             if not having:
                 return ""
-            seconds, tokens = _cost(having, int(column))
-            once, computed_once = _cost(having, 1)
+            seconds, tokens = _cost(having)
+            once, computed_once = _cost([walked[:1] for walked in having])
             return f"{seconds / once:.2f} / {tokens / computed_once:.2f}"
 
         return shown

@@ -32,7 +32,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return next(iter(self.paths.values()))[0]
 
     def walked(self, sampler: str, paths: int) -> list[Record]:
-        """Return the paths that are walked of so many: at temperature 0 each prompt once; none if some lack."""
+        """Return the paths that are walked of so many, each prompt once; none where some are missing."""
         found = self.paths.get(sampler, ())[:paths]
         first = {record.prompt: record for record in reversed(found)}
         return [record for record in found if record is first[record.prompt]] if len(found) == paths else []
