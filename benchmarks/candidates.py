@@ -15,6 +15,8 @@ from openkimi.messages import FinishReason
 CLOSED, HEAD, ORACLE = "closed book", "head truncation", "oracle passage"
 BASELINES = (CLOSED, HEAD, ORACLE)
 PATHS = 5
+ABSENT = "absent"
+"""The set of questions that are asked of texts in which nothing answers them."""
 
 Place = tuple[str, str, str, int]
 """Settings, question, sampler and index."""

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import msgspec
 from bootstrap import Gain, gain
-from candidates import CLOSED, HEAD, ORACLE, Record
+from candidates import ABSENT, CLOSED, HEAD, ORACLE, Record
 from replaying import Case, Outcome, best_of, computed, replay, replay_settling
 from rounds import table
 from scoring import Score, says_absent, units_of
@@ -77,7 +77,22 @@ def groups_of(cases: Sequence[Case]) -> dict[str, list[Case]]:
 
 
 def report(cases: Sequence[Case], runs: Sequence[Run]) -> str:
-    """Write all tables in Markdown."""
+    """Write all tables in Markdown; the set of questions without an answer is in the last one only."""
+    absent = "Answers that say that the document does not say it:", honesty(cases, runs)
+    answerable = [case for case in cases if case.set != ABSENT]
+    return "\n\n".join((*_parts(answerable, _only(runs, answerable)), *absent)) + "\n"
+
+
+def _only(runs: Sequence[Run], cases: Sequence[Case]) -> list[Run]:
+    ids = {case.question.id for case in cases}
+    some = [
+        msgspec.structs.replace(run, outcomes={id_: each for id_, each in run.outcomes.items() if id_ in ids})
+        for run in runs
+    ]
+    return [run for run in some if run.outcomes]
+
+
+def _parts(cases: Sequence[Case], runs: Sequence[Run]) -> list[str]:
     groups = groups_of(cases)
     counts = ", ".join(f"{name}: {len(some)}" for name, some in groups.items())
     parts = [f"Questions: {counts}.", levels(groups), variety(cases)]
@@ -87,8 +102,7 @@ def report(cases: Sequence[Case], runs: Sequence[Run]) -> str:
     parts += ["What the paths cost, in times one path:", costs(cases)]
     parts += [f"{SHOWN} paths with gate and early stop:", settling(cases, runs)]
     parts += ["How many answers are right (contained), by how far the candidates agree:", sureness(runs)]
-    parts += ["Answers that say that the document does not say it:", honesty(cases, runs)]
-    return "\n\n".join(parts) + "\n"
+    return parts
 
 
 def levels(groups: Groups) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import logging
 import sys
@@ -32,7 +33,7 @@ import texts
 import walking
 import xquad
 from answering import MAX_TOKENS, Asking, asking, registered_samplers
-from candidates import BASELINES, ORACLE, PATHS, Place, Records
+from candidates import ABSENT, BASELINES, ORACLE, PATHS, Place, Records
 from comparing import report, run_all
 from peers import Absent
 from questions import Question
@@ -64,7 +65,9 @@ def of_xquad(folder: Path | None) -> tuple[list[Asked], dict[str, list[xquad.Par
         except Absent as reason:
             print(f"{name} is left out: {reason}")
         else:
-            asked += [Asked(XQUAD, each) for each in xquad.questions_on(paragraphs[name], name, lang)]
+            made = xquad.questions_on(paragraphs[name], name, lang)
+            asked += [Asked(XQUAD, each) for each in made]
+            asked += [Asked(ABSENT, each) for each in xquad.unanswered(made[::-1], f"handbook-{lang}")]
     return asked, paragraphs
 
 
@@ -81,9 +84,11 @@ def find(options: argparse.Namespace) -> tuple[dict[str, str], list[Asked]]:
         [each for each in asked if each.question.doc in books and each.question.lang == lang]
         for lang in LANGUAGES
     ]
-    for name in paragraphs:
-        mine = [each for each in more if each.question.doc == name and name in books]
-        groups.append(mine[: options.questions // 2])
+    for lang, (set_, most) in itertools.product(
+        LANGUAGES, ((XQUAD, options.questions // 2), (ABSENT, options.absent // 2))
+    ):
+        mine = [each for each in more if (each.set, each.question.lang) == (set_, lang)]
+        groups.append([each for each in mine if each.question.doc in books][:most])
     return books, _spread(groups)
 
 
@@ -213,6 +218,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--xquad", type=Path, help="a folder with xquad.en.json and xquad.zh.json, or .gz")
     parser.add_argument("--texts", type=Path, help="a folder with NAME.txt or NAME.txt.gz")
     parser.add_argument("--questions", type=int, default=60, help="of XQuAD, half of them in each language")
+    parser.add_argument("--absent", type=int, default=40, help="of XQuAD's, asked of texts without answers")
     parser.add_argument("--samplers", type=names, default=[], help="all, unless named")
     parser.add_argument("--synthesizers", type=names, default=[], help="all, unless named")
     parser.add_argument("--temperature", type=float, default=0.0, help="of all paths but the first")

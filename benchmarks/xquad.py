@@ -86,6 +86,16 @@ def questions_on(paragraphs: list[Paragraph], doc: str, lang: str) -> list[Quest
     return sorted(made, key=lambda question: hashlib.sha256(question.id.encode()).digest())
 
 
+def unanswered(asked: list[Question], doc: str) -> list[Question]:
+    """Ask the same of a text that does not have the paragraphs, where nothing answers it."""
+    return [
+        msgspec.structs.replace(
+            question, id=f"absent-{question.id}", doc=doc, kind="absent", evidence=(), answer=("not there",)
+        )
+        for question in asked
+    ]
+
+
 def _question(asked: Asked, paragraph: Paragraph, doc: str, lang: str) -> Question:
     start = asked.answers[0].answer_start
     sentence = next(span for span in sentences_of(paragraph.context) if span.end > start)

@@ -276,6 +276,21 @@ def test_paragraphs_are_strewn_the_same_way_always():
     assert sorted(mixed.split("\n\n")) == sorted([each.context for each in paragraphs] + text.split("\n\n"))
 
 
+def test_questions_without_an_answer_count_only_where_they_are_meant_to():
+    """What is asked of a text that lacks the answer has no part in the gains."""
+    from comparing import Run, _only
+    from replaying import Outcome
+
+    asked = case("cellar")
+    outcome = Outcome(text="", score=asked.score(""), walked=1, seconds=0, tokens=0)
+    run = Run(
+        sampler="s", synthesizer="s", paths=4, settling=False, outcomes={"q": outcome, "other": outcome}
+    )
+
+    assert [set(each.outcomes) for each in _only([run], [asked])] == [{"q"}]
+    assert _only([run], []) == []
+
+
 def test_the_right_passage_is_the_paragraph_that_holds_the_evidence():
     """The paragraphs of all evidence are found, each once, white space in the evidence aside."""
     from answering import paragraphs_of
