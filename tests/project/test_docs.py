@@ -38,6 +38,7 @@ from openkimi.api.convert import ask_of
 from openkimi.api.documents_schemas import DeletedDocument, DocumentList, StoredDocument, UploadRequest
 from openkimi.api.embeddings_schemas import EmbeddingList, EmbeddingRequest
 from openkimi.api.explain_schemas import ExplainedPath, ExplanationObject
+from openkimi.api.plugins import Plugin, PluginList
 from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.server import main as server_command
 from openkimi.api.tokenize_schemas import TokenCountList, TokenizeRequest
@@ -235,6 +236,7 @@ LISTS: dict[str, type[msgspec.Struct]] = {
     "model": wire.ModelList,
     "embedding": EmbeddingList,
     "token_count": TokenCountList,
+    "plugin": PluginList,
 }
 
 
@@ -421,6 +423,7 @@ def test_every_route_is_described(held: Any) -> None:
         (ExplanationObject, "`POST /v1/openkimi/explain`"),
         (ExplainedPath, "`POST /v1/openkimi/explain`"),
         (BudgetTrace, "`POST /v1/openkimi/explain`"),
+        (Plugin, "`GET /v1/plugins`"),
         (UploadRequest, "`POST /v1/documents`"),
         (StoredDocument, "`GET /v1/documents`"),
     ],
