@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -12,11 +13,13 @@ import openkimi_entropy
 import openkimi_lancedb
 import openkimi_llama_cpp
 import openkimi_mpr
+import openkimi_openai
 import openkimi_scripted
 import openkimi_use
 import openkimi_xllamacpp
-from openkimi import Provider
-from openkimi.testing import fakes
+from openkimi import KimiEngine, Provider
+from openkimi.api.app import create_app
+from openkimi.testing import fakes, open_component, serving
 from openkimi.testing.contracts import (
     BackendContract,
     EmbedderContract,
@@ -30,6 +33,18 @@ T = TypeVar("T")
 SAMPLERS = list(openkimi_mpr.register_samplers())
 SYNTHESIZERS = list(openkimi_mpr.register_synthesizers())
 MODEL = {"model_path": "smollm2-135m-instruct", "context_length": 4096}
+
+
+@asynccontextmanager
+async def upstream(**llm: Any) -> AsyncIterator[dict[str, str]]:
+    """Serve a gateway of our own, and yield the options of a component that talks to it."""
+    engine = KimiEngine(
+        llm_config={"type": "scripted", **llm},
+        rag_config={"type": "in-memory", "embedding_model": "hashing"},
+        plugins=[fakes],
+    )
+    async with serving(create_app(engine)) as url:
+        yield {"api_url": f"{url}/v1", "model_name": "m"}
 
 
 def only(providers: Iterable[Provider[T]]) -> Provider[T]:
@@ -48,18 +63,38 @@ class TestScriptedSlowly(BackendContract):
     options = {"concurrency": 2, "token_delay": 0.005, "delay": 0.01, "reply": "word " * 200}
 
 
+class TestOpenAI(BackendContract):
+    """The backend that another server stands behind, here a gateway of our own."""
+
+    provider = only(openkimi_openai.register_backends())
+    options = {"model_name": "m"}
+    shared = True
+    counts_exactly = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Any]:
+        async with upstream(token_delay=0.001) as options, open_component(self.provider, **options) as opened:
+            yield opened
+
+
+class Local(BackendContract):
+    """A real model takes its time, on a machine that does other things too."""
+
+    options = MODEL
+    shared = True
+    patience = 300.0
+    soon = 30.0
+    longest_pause = 5.0
+
+
 @pytest.mark.model
-class TestLlamaCpp(BackendContract):
+class TestLlamaCpp(Local):
     provider = only(openkimi_llama_cpp.register_backends())
-    options = MODEL
-    shared = True
 
 
 @pytest.mark.model
-class TestXllamacpp(BackendContract):
+class TestXllamacpp(Local):
     provider = only(openkimi_xllamacpp.register_backends())
-    options = MODEL
-    shared = True
 
 
 class TestHashing(EmbedderContract):
@@ -69,6 +104,21 @@ class TestHashing(EmbedderContract):
 class TestUse(EmbedderContract):
     provider = only(openkimi_use.register_embedders())
     shared = True
+
+
+class TestOpenAIEmbedder(EmbedderContract):
+    provider = only(openkimi_openai.register_embedders())
+    options = {"model_name": "m"}
+    shared = True
+    server: dict[str, str] | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Any]:
+        """Talk to the server of the shared embedder, as the server is part of the fingerprint."""
+        async with AsyncExitStack() as stack:
+            if self.server is None:
+                type(self).server = await stack.enter_async_context(upstream())
+            yield await stack.enter_async_context(open_component(self.provider, **(self.server or {})))
 
 
 class TestE5(EmbedderContract):
