@@ -120,7 +120,7 @@ class SynthesizerContract(Contract):
         deltas = [delta async for delta in synthesis.answer]
         if synthesis.chosen is None:
             return
-        chosen = next(candidate for candidate in given if candidate.index == synthesis.chosen)
+        chosen = chosen_of(given, synthesis)
 
         assert text_of(deltas) == chosen.text
         assert deltas[-1].finish_reason == chosen.finish_reason
@@ -151,7 +151,7 @@ class SynthesizerContract(Contract):
         synthesis = await synthesizer.synthesize(_QUESTION, given, model)
         deltas = [delta async for delta in synthesis.answer]
         pieces = [piece for delta in deltas for piece in delta.tool_calls]
-        chosen = next(candidate for candidate in given if candidate.index == synthesis.chosen)
+        chosen = chosen_of(given, synthesis)
 
         assert model.asked == []
         assert "".join(piece.arguments for piece in pieces) == chosen.tool_calls[0].arguments
@@ -242,6 +242,13 @@ async def leave(synthesis: Synthesis) -> None:
     answer: AsyncIterator[Delta] = synthesis.answer
     if hasattr(answer, "aclose"):
         await cast("Any", answer).aclose()
+
+
+def chosen_of(given: Sequence[Candidate], synthesis: Synthesis) -> Candidate:
+    """Return the candidate that was chosen; there must be one."""
+    known = {candidate.index: candidate for candidate in given}
+    assert synthesis.chosen in known, "``chosen`` is the ``index`` of a candidate"
+    return known[synthesis.chosen]
 
 
 def text_of(deltas: Sequence[Delta]) -> str:
