@@ -48,6 +48,7 @@ async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
         preparation=preparation,
         synthesizer=synthesizer,
         window=window,
+        mpr=config.mpr,
         mpr_candidates=config.mpr_candidates,
     )
     return Assembly(

@@ -27,7 +27,7 @@ from openkimi.pipeline import Event
 from openkimi.preloading import preload_paths, read_preloads
 from openkimi.progress import Report, ignore
 from openkimi.streams import merge
-from openkimi.turn import Ask
+from openkimi.turn import Ask, new_share
 
 _ASKS_AT_ONCE = 8
 
@@ -47,6 +47,7 @@ class KimiEngine:
         rag_config: replaces the section ``rag``.
         mpr_candidates: replaces the number ``mpr_candidates``.
         session_id: names a memory of its own that survives a restart; its documents are in scope again.
+        mpr_config: replaces the section ``mpr``.
         plugins: modules or objects with hooks, beside the installed plugins.
     """
 
@@ -59,6 +60,7 @@ class KimiEngine:
         mpr_candidates: int | None = None,
         session_id: str | None = None,
         *,
+        mpr_config: Mapping[str, Any] | None = None,
         plugins: Iterable[object] = (),
     ) -> None:
         self._path = config_path
@@ -67,6 +69,7 @@ class KimiEngine:
             "processor": processor_config,
             "rag": rag_config,
             "mpr_candidates": mpr_candidates,
+            "mpr": mpr_config,
         }
         self._overrides = {name: value for name, value in sections.items() if value is not None}
         self._plugins = tuple(plugins)
@@ -327,11 +330,11 @@ class KimiEngine:
         Raises:
             OpenKimiError: what :meth:`answer` raises, for the first ask that fails; the others end.
         """
-        opened = await self._ready()
+        opened, share = await self._ready(), new_share()
         at_once = asyncio.Semaphore(opened.backend.concurrency or _ASKS_AT_ONCE)
 
         async def numbered(at: int, ask: Ask) -> AsyncGenerator[tuple[int, Event], None]:
-            async with at_once, aclosing(self._run(opened, ask)) as events:
+            async with at_once, aclosing(self._run(opened, ask.sharing(share))) as events:
                 async for event in events:
                     yield at, event
 

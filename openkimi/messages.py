@@ -88,6 +88,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     to give it in one delta.
     ``suffix`` asks for the text between the one message and it, told as one text and not as a chat; an empty
     one says that nothing follows, which a backend without that feature need not heed.
+    ``share`` is the same for all that is generated for one caller's request, its choices and its reasoning
+    paths: a backend that lets requests take turns gives them one turn together. None stands alone.
     """
 
     messages: tuple[Message, ...]
@@ -110,6 +112,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     suffix: str | None = None
     user: str | None = None
     stream: bool = True
+    share: str | None = None
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):

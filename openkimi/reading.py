@@ -203,6 +203,7 @@ def plain_request(request: GenerateRequest, text: str, *, max_tokens: int) -> Ge
         seed=request.seed,
         user=request.user,
         stream=False,
+        share=request.share,
     )
 
 

@@ -1,4 +1,4 @@
-"""The backend ``llama-cpp``: GGUF models inside this process, through llama-cpp-python; and its commands."""
+"""``llama-cpp``: GGUF models inside this process, through llama-cpp-python, that answer and that embed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
-from openkimi import Backend, OpenContext, Provider, hookimpl
+from openkimi import Backend, Embedder, OpenContext, Provider, hookimpl
 
 if TYPE_CHECKING:
     import click
 
+    from openkimi_llama_cpp.embedder_options import LlamaCppEmbedderOptions
     from openkimi_llama_cpp.options import LlamaCppOptions
 
 
@@ -32,6 +33,22 @@ def register_backends() -> Iterable[Provider[Backend]]:
 
 
 @hookimpl
+def register_embedders() -> Iterable[Provider[Embedder]]:
+    """Offer ``llama-cpp``."""
+    from openkimi_llama_cpp.embedder_options import LlamaCppEmbedderOptions, check_embedder
+
+    return [
+        Provider(
+            "llama-cpp",
+            _open_embedder,
+            LlamaCppEmbedderOptions,
+            description="A GGUF embedding model inside this process, on CPU or GPU (llama.cpp).",
+            check=check_embedder,
+        )
+    ]
+
+
+@hookimpl
 def register_commands() -> Iterable[click.Command]:
     """Offer ``openkimi models`` and ``openkimi bench``."""
     from openkimi_gguf.command import models
@@ -44,3 +61,11 @@ def _open(options: LlamaCppOptions, context: OpenContext) -> AbstractAsyncContex
     from openkimi_llama_cpp.backend import open_backend
 
     return open_backend(options)
+
+
+def _open_embedder(
+    options: LlamaCppEmbedderOptions, context: OpenContext
+) -> AbstractAsyncContextManager[Embedder]:
+    from openkimi_llama_cpp.embedder import open_embedder
+
+    return open_embedder(options)

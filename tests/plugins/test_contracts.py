@@ -103,6 +103,7 @@ class TestHashing(EmbedderContract):
 
 class TestUse(EmbedderContract):
     provider = only(openkimi_use.register_embedders())
+    many = 100
     shared = True
 
 

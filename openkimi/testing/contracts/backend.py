@@ -154,7 +154,7 @@ class BackendContract(Contract):
             {"seed": None},
             {"seed": -(2**63)},
             {"seed": 2**63 - 1},
-            {"user": "somebody", "model": "any/name", "limited": False},
+            {"user": "somebody", "model": "any/name", "limited": False, "share": "one request"},
         ):
             assert (await self.answer(backend, self.request(**settings)))[-1].finish_reason
 
