@@ -39,7 +39,7 @@ from openkimi.api.convert import ask_of
 from openkimi.api.documents_schemas import DeletedDocument, DocumentList, StoredDocument, UploadRequest
 from openkimi.api.embeddings_schemas import EmbeddingList, EmbeddingRequest
 from openkimi.api.explain_schemas import ExplainedPath, ExplanationObject
-from openkimi.api.plugins import Plugin, PluginList
+from openkimi.api.plugins_schemas import PluginList, PluginObject
 from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.server import main as server_command
 from openkimi.api.tokenize_schemas import TokenCountList, TokenizeRequest
@@ -440,7 +440,7 @@ def test_every_route_is_described(held: Any) -> None:
         (ExplanationObject, "`POST /v1/openkimi/explain`"),
         (ExplainedPath, "`POST /v1/openkimi/explain`"),
         (BudgetTrace, "`POST /v1/openkimi/explain`"),
-        (Plugin, "`GET /v1/plugins`"),
+        (PluginObject, "`GET /v1/plugins`"),
         (UploadRequest, "`POST /v1/documents`"),
         (StoredDocument, "`GET /v1/documents`"),
     ],
