@@ -51,6 +51,22 @@ def test_its_own_tests_pass_at_once(tmp_path: Path, kind: str) -> None:
     assert int(re.findall(r"(\d+) passed", printed)[-1]) > 30
 
 
+def test_its_tests_pass_when_it_is_installed(tmp_path: Path) -> None:
+    """An entry point and the tests name the same module, and it is loaded once."""
+    new(tmp_path, "sampler")
+    folder = tmp_path / "openkimi-sea-breeze"
+    installed = tmp_path / "site" / "openkimi_sea_breeze-0.1.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: openkimi-sea-breeze\nVersion: 0.1.0\n")
+    (installed / "entry_points.txt").write_text("[openkimi]\nsea-breeze = openkimi_sea_breeze\n")
+    found = os.pathsep.join((str(installed.parent), str(folder), os.environ.get("PYTHONPATH", "")))
+
+    listed = run("openkimi", "plugins", cwd=tmp_path, PYTHONPATH=found)
+    run("pytest", "-p", "no:cacheprovider", "-k", "config", cwd=folder, PYTHONPATH=found)
+
+    assert "sea-breeze openkimi-sea-breeze 0.1.0: loaded" in listed
+
+
 def test_they_pass_the_linter_and_the_type_checker(tmp_path: Path) -> None:
     """Every template keeps the style of the project, is formatted, and is typed to the last word."""
     packages = []

@@ -7,6 +7,6 @@ from openkimi.testing.cutting import cut
 from openkimi.testing.embedding import HashingEmbedder
 from openkimi.testing.opening import open_component
 from openkimi.testing.retrieving import InMemoryRetriever
-from openkimi.testing.serving import serving
+from openkimi.testing.serving import gateway, serving
 
-__all__ = ["HashingEmbedder", "InMemoryRetriever", "cut", "fakes", "open_component", "serving"]
+__all__ = ["HashingEmbedder", "InMemoryRetriever", "cut", "fakes", "gateway", "open_component", "serving"]

@@ -8,11 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from openkimi import CONTRACT_VERSION, KimiEngine, PluginError, Provider, hookimpl
-from openkimi.api.app import create_app
-from openkimi.testing import fakes, serving
-
-LLM = {"type": "dummy"}
-RAG = {"type": "in-memory", "embedding_model": "hashing"}
+from openkimi.testing import gateway
 
 
 def written_for(contract: int) -> Any:
@@ -23,8 +19,7 @@ def written_for(contract: int) -> Any:
 
 
 async def listed(*plugins: Any) -> dict[str, Any]:
-    app = create_app(KimiEngine(llm_config=LLM, rag_config=RAG, plugins=[fakes, *plugins]))
-    async with serving(app) as url, aiohttp.ClientSession(url) as http:
+    async with gateway({}, plugins=plugins) as url, aiohttp.ClientSession(url) as http:
         async with http.get("/v1/plugins") as response:
             assert response.status == 200
             body = await response.json()

@@ -17,9 +17,8 @@ import openkimi_openai
 import openkimi_scripted
 import openkimi_use
 import openkimi_xllamacpp
-from openkimi import KimiEngine, Provider
-from openkimi.api.app import create_app
-from openkimi.testing import fakes, open_component, serving
+from openkimi import Provider
+from openkimi.testing import fakes, gateway, open_component
 from openkimi.testing.contracts import (
     BackendContract,
     EmbedderContract,
@@ -38,12 +37,7 @@ MODEL = {"model_path": "smollm2-135m-instruct", "context_length": 4096}
 @asynccontextmanager
 async def upstream(**llm: Any) -> AsyncIterator[dict[str, str]]:
     """Serve a gateway of our own, and yield the options of a component that talks to it."""
-    engine = KimiEngine(
-        llm_config={"type": "scripted", **llm},
-        rag_config={"type": "in-memory", "embedding_model": "hashing"},
-        plugins=[fakes],
-    )
-    async with serving(create_app(engine)) as url:
+    async with gateway({"llm": {"type": "scripted", **llm}}) as url:
         yield {"api_url": f"{url}/v1", "model_name": "m"}
 
 
