@@ -92,7 +92,9 @@ async def open_consensus(options: NoOptions, context: OpenContext) -> AsyncItera
 def register_samplers() -> Iterable[Provider[ContextSampler]]:
     """Offer the samplers."""
     return [
-        Provider("diversity", open_diversity, description="maximal marginal relevance, varied"),
+        Provider(
+            "diversity", open_diversity, description="the best passages that differ, more or fewer of them"
+        ),
         Provider("relevance", open_relevance, description="the best passages, in varied order"),
         Provider("cutoff", open_cutoff, description="the best passages, more or fewer of them"),
         Provider("entropy", open_entropy, description="the densest of the relevant passages"),

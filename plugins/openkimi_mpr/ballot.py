@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -63,6 +64,11 @@ class Ballot:
     def group_of(self, voter: int) -> list[int]:
         """Return the voters that agree with one, itself included."""
         return next(group for group in self.groups if voter in group)
+
+    def said_by_most(self, group: Sequence[int]) -> set[str]:
+        """Return the words that more than half of some voters have in common."""
+        counts = Counter(word for at in group for word in {*self.statements[at].words})
+        return {word for word, count in counts.items() if count > len(group) / 2}
 
     def dissenting(self, voter: int) -> tuple[int, ...]:
         """List the candidates, by index, that say something and something else than a voter does."""

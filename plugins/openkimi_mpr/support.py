@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from openkimi import Candidate, find_support
+from openkimi_mpr.languages import share_language
 from openkimi_mpr.statements import Statement, parse_json
-from openkimi_mpr.words import tokens_of
 
 _SHORT = 12
 """Words beyond the question's up to which an answer is not a text copied from the passages."""
 _MUCH = 0.5
-_SAME_LANGUAGE = 1 / 3
 
 
 class Support(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,15 +40,8 @@ def support_of(candidate: Candidate, statement: Statement, question: str) -> Sup
     if not claims:
         return Support()
     share = sum(bool(claim.evidence) for claim in claims) / len(claims)
-    if share < _MUCH and not _share_language(f"{question} {candidate.text}", passages):
+    if share < _MUCH and not share_language(question, passages):
         return Support()
     specific = not statement.declines and statement.verdict is None and len(statement.words) <= _SHORT
     good = all(claim.evidence and claim.evidence[0].score >= _MUCH for claim in claims)
     return Support(share=share, sure=specific and good and candidate.finish_reason == "stop")
-
-
-def _share_language(text: str, passages: Sequence[str]) -> bool:
-    """Tell whether a good part of a text's words, those without meaning above all, stand in passages."""
-    words = set(tokens_of(text))
-    read = {word for passage in passages for word in tokens_of(passage)}
-    return len(words & read) >= _SAME_LANGUAGE * len(words)

@@ -48,8 +48,10 @@ class ChoosingSynthesizer(Synthesizer):
             return True
         if len(candidates) == 1:
             return is_sure(candidates[0], question)
-        ballot = Ballot(question, candidates)
-        return is_decided(ballot.groups, self.weigh(ballot), paths - len(candidates))
+        ballot, left = Ballot(question, candidates), paths - len(candidates)
+        if len(ballot.groups) == 1:
+            return len(ballot.voters) >= left
+        return is_decided(ballot.groups, self.weigh(ballot), left)
 
     def _synthesize(self, ballot: Ballot) -> Synthesis:
         chosen = self.choose(ballot)
@@ -137,9 +139,9 @@ class ConsensusSynthesizer(ChoosingSynthesizer):
 class HierarchicalSynthesizer(ChoosingSynthesizer):
     """Groups the candidates that agree, chooses the weightiest group, and one of its members.
 
-    Each member counts by its support, a sure one as much as four others. Of sure members the shortest is
-    taken, which adds least to what the group has in common; where there is none, the medoid. The model
-    writes a new text only from at least three long drafts of which no two agree.
+    Each member counts by its support, a sure one as much as four others. Of sure members that have what
+    most of the group say, the shortest is taken, which adds least to it; where there is none, the medoid.
+    The model writes a new text only from at least three long drafts of which no two agree.
     """
 
     def weigh(self, ballot: Ballot) -> list[float]:
@@ -150,10 +152,11 @@ class HierarchicalSynthesizer(ChoosingSynthesizer):
         """Choose by agreement and support."""
         weights = ballot.weights
         best = max(ballot.groups, key=lambda group: (sum(weights[at] for at in group), -min(group)))
-        sure = [at for at in best if ballot.supports[at].sure]
-        if not sure:
+        common = ballot.said_by_most(best)
+        whole = [at for at in best if ballot.supports[at].sure and common <= {*ballot.statements[at].words}]
+        if not whole:
             return medoid(best, ballot.table, weights)
-        return min(sure, key=lambda at: (len(words_of(ballot.voters[at].text)), at))
+        return min(whole, key=lambda at: (len(words_of(ballot.voters[at].text)), at))
 
     async def synthesize(
         self, question: str, candidates: Sequence[Candidate], generate: Generate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -12,18 +13,19 @@ _UNSPACED = (
 )
 _UNIT = re.compile(rf"[{_UNSPACED}]+|(?:[^\W_{_UNSPACED}]|(?<=\d)[.,](?=\d))+")
 _IS_UNSPACED = re.compile(rf"[{_UNSPACED}]")
-_FUNCTION_WORDS = """
+_LISTED = """
     a an the of to in on at by for with and or is are was were be been it its this that these those as from
     which what who when where how why do does did there their his her he she they i you we
     的 了 是 在 和 与 及 或 吗 呢
 """
-_EMPTY = frozenset(_FUNCTION_WORDS.split())
+FUNCTION_WORDS = frozenset(_LISTED.split())
+"""Words of English, and characters of Chinese, that say nothing by themselves."""
 
 
 def words_of(text: str) -> list[str]:
     """Cut a text into lower-case words and pairs of characters, function words left out."""
     words = tokens_of(text)
-    return [word for word in words if word not in _EMPTY] or words
+    return [word for word in words if word not in FUNCTION_WORDS] or words
 
 
 def tokens_of(text: str) -> list[str]:
@@ -32,6 +34,11 @@ def tokens_of(text: str) -> list[str]:
     for unit in _UNIT.findall(unicodedata.normalize("NFKC", text).lower()):
         tokens.extend(_pairs(unit) if _IS_UNSPACED.match(unit) else [unit.replace(",", "")])
     return tokens
+
+
+def is_unspaced(tokens: Sequence[str]) -> bool:
+    """Tell whether most tokens are of a script without spaces."""
+    return 2 * sum(bool(_IS_UNSPACED.match(token)) for token in tokens) > len(tokens)
 
 
 def f1(one: Counter[str], other: Counter[str]) -> float:

@@ -254,6 +254,22 @@ async def test_support_goes_before_agreement() -> None:
     assert (synthesis.chosen, synthesis.dissenting, synthesis.supported) == (2, (0, 1), True)
 
 
+async def test_of_answers_that_agree_the_shortest_with_what_most_say_is_taken() -> None:
+    """A bare year is not enough where the others give the day; a name is where they only wrap it."""
+    day = "The islands shall be independent on 4 July 1946, said the President."
+    dates = candidates("On 4 July 1946.", "1946", "It was the 4 July 1946.", context=day)
+    mason = "The mason who laid it was Marcel Pitot of Nice."
+    names = candidates(
+        "The mason Marcel Pitot laid it.", "Marcel Pitot", "It was Marcel Pitot.", context=mason
+    )
+
+    dated, _ = await synthesize("hierarchical", dates, question="When shall the islands be independent?")
+    named, _ = await synthesize("hierarchical", names, question="Which mason laid it?")
+
+    assert dated.chosen == 0
+    assert named.chosen == 1
+
+
 async def test_consensus_chooses_whom_most_share_most_claims_with() -> None:
     """An answer whose every sentence another one has too wins over one that adds what nobody else says."""
     given = candidates(
