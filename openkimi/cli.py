@@ -20,6 +20,7 @@ from openkimi.config import build_config, read_config
 from openkimi.documents import ANONYMOUS
 from openkimi.errors import ConfigError
 from openkimi.ingesting import ingest
+from openkimi.new_plugin import new_plugin
 from openkimi.plugins import HOOKS, SECTIONS
 from openkimi.preloading import read_preloads
 from openkimi.schema import config_schema
@@ -98,6 +99,7 @@ def schema(output: str | None, config: str | None) -> None:
 
 main.add_command(ingest)
 main.add_command(ask)
+main.add_command(new_plugin)
 
 
 @main.group()

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any, Literal
 
 import click
@@ -110,7 +111,8 @@ def load_plugins(
 ) -> Plugins:
     """Load the installed plugins, the modules named by ``load`` and the objects in ``plugins``.
 
-    Installed ones are loaded in the order of their names. One that fails is reported, not raised.
+    Installed ones are loaded in the order of their names, and a module once, however it is named. One that
+    fails is reported, not raised.
 
     Raises:
         ConfigError: a name in ``load`` is no module that can be found.
@@ -122,6 +124,8 @@ def load_plugins(
         _load_module(found, module, block, where=f"plugins.load[{index}]")
     for plugin in plugins:
         name = getattr(plugin, "__name__", type(plugin).__name__)
+        if isinstance(plugin, ModuleType) and any(report.module == name for report in found.reports):
+            continue
         _register(found, plugin, PluginReport(name=name, module=name))
     return found
 

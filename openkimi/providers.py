@@ -40,7 +40,9 @@ class Provider(Generic[T]):
     is the msgspec Struct of its options (keyword-only, frozen). ``open`` takes those options and an
     :class:`OpenContext` and returns an async context manager that yields the component; it is entered and
     left in the same task, once per distinct options. ``check`` looks at the options before anything is
-    opened and raises :class:`openkimi.ConfigError` for what would fail; it loads nothing.
+    opened and raises :class:`openkimi.ConfigError` for what would fail; it loads nothing. ``contract`` is the
+    :data:`openkimi.CONTRACT_VERSION` that the plugin was written for; a :class:`openkimi.PluginError` refuses
+    another one.
     """
 
     __slots__ = ("aliases", "check", "config", "contract", "description", "kind", "open")
@@ -57,9 +59,10 @@ class Provider(Generic[T]):
         contract: int = CONTRACT_VERSION,
     ) -> None:
         if contract != CONTRACT_VERSION:
+            newer = "openkimi" if contract > CONTRACT_VERSION else "version of the plugin"
             raise PluginError(
                 f"the kind '{kind}' was written for contract {contract}, this OpenKimi has contract "
-                f"{CONTRACT_VERSION}: install a version of the plugin that fits"
+                f"{CONTRACT_VERSION}: install a newer {newer}"
             )
         self.kind = kind
         self.open = open

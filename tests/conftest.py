@@ -36,7 +36,7 @@ class Held:
     They are chosen by ``config``: ``{"llm": {"type": "held"}, ...}``.
     """
 
-    config = {  # noqa: RUF012
+    config = {
         "llm": {"type": "held"},
         "embedder": {"type": "held"},
         "rag": {"type": "held"},

@@ -18,6 +18,7 @@ from openkimi.api.gateway import Gateway
 from openkimi.api.health import health_routes
 from openkimi.api.loading import refuse_while_loading
 from openkimi.api.models import model_routes
+from openkimi.api.plugins import plugins_routes
 from openkimi.api.request_id import RequestIdMiddleware
 from openkimi.api.responses import responses_routes
 from openkimi.api.tokenize import tokenize_routes
@@ -50,6 +51,7 @@ def chat_router(gateway: Gateway) -> Router:
         *model_routes(gateway),
         *document_routes(gateway),
         *explain_routes(gateway),
+        *plugins_routes(gateway),
     ]
     return Router(
         path="/",
