@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from openkimi.app_context import AppContext
 from openkimi.contracts import (
     CONTRACT_VERSION,
     Backend,
@@ -72,18 +73,22 @@ from openkimi.progress import Progress, report_progress
 from openkimi.providers import NoOptions, OpenContext, Provider
 from openkimi.secrets import Secret
 from openkimi.sections import parse_size
+from openkimi.statistics import Statistics
 from openkimi.stopping import StopFilter
 from openkimi.support import Claim, Evidence, find_support
+from openkimi.wrapping import BackendWrapper
 
 __version__ = version("openkimi")
 
 __all__ = [
     "ANONYMOUS",
     "CONTRACT_VERSION",
+    "AppContext",
     "Backend",
     "BackendError",
     "BackendTimeout",
     "BackendUnavailable",
+    "BackendWrapper",
     "Candidate",
     "Chunk",
     "Claim",
@@ -120,6 +125,7 @@ __all__ = [
     "Retriever",
     "Secret",
     "Sentence",
+    "Statistics",
     "StopFilter",
     "StorageError",
     "StorageFull",

@@ -29,14 +29,16 @@ class Assembly(msgspec.Struct, frozen=True, kw_only=True):
     window: int
 
 
-async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
-    """Open every component the config chose, to be closed by the stack.
+async def assemble(
+    config: Config, stack: AsyncExitStack, wrap: Callable[[Backend], Backend] = lambda backend: backend
+) -> Assembly:
+    """Open every component the config chose, to be closed by the stack; ``wrap`` may replace the backend.
 
     Raises:
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
     use = _opening(stack)
-    backend = await use(config.backend)
+    backend = wrap(await use(config.backend))
     embedder = await use(config.embedder)
     memory = await _memory(config, use, embedder, stack)
     sampler = await use(config.sampler, embedder)

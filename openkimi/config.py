@@ -85,6 +85,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerSection
     preload: tuple[str, ...]
     plugins: Plugins
+    plugin_options: Mapping[str, msgspec.Struct]
+    plugins_named: frozenset[str]
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -145,6 +147,8 @@ def build_config(
         server=core.server,
         preload=core.preload,
         plugins=found,
+        plugin_options=found.options_of(core.plugins.options),
+        plugins_named=frozenset(core.plugins.options),
     )
 
 

@@ -48,7 +48,8 @@ def loading(
         app.state[_STATE] = True
         task = asyncio.create_task(load())
         try:
-            yield
+            async with engine.extensions.running():
+                yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

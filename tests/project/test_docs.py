@@ -38,6 +38,7 @@ from openkimi.api.convert import ask_of
 from openkimi.api.documents_schemas import DeletedDocument, DocumentList, StoredDocument, UploadRequest
 from openkimi.api.embeddings_schemas import EmbeddingList, EmbeddingRequest
 from openkimi.api.explain_schemas import ExplainedPath, ExplanationObject
+from openkimi.api.plugins_schemas import PluginList
 from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.server import main as server_command
 from openkimi.api.tokenize_schemas import TokenCountList, TokenizeRequest
@@ -232,6 +233,7 @@ def _check_answer(value: dict[str, Any], where: str) -> None:
 
 LISTS: dict[str, type[msgspec.Struct]] = {
     "document": DocumentList,
+    "plugin": PluginList,
     "model": wire.ModelList,
     "embedding": EmbeddingList,
     "token_count": TokenCountList,
