@@ -5,6 +5,10 @@ Everything that is exported here is public and stable, for users and for authors
 
 from __future__ import annotations
 
+import openkimi.interrupting  # noqa: F401 - before all that takes its time
+
+# isort: split
+
 from importlib.metadata import version
 
 from openkimi.app_context import AppContext
@@ -22,6 +26,7 @@ from openkimi.contracts import (
     Synthesizer,
     Vectors,
 )
+from openkimi.diagnosis import Finding
 from openkimi.documents import (
     ANONYMOUS,
     Chunk,
@@ -104,6 +109,7 @@ __all__ = [
     "Embedder",
     "Evidence",
     "Feature",
+    "Finding",
     "FinishReason",
     "Generate",
     "GenerateRequest",

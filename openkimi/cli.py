@@ -17,18 +17,22 @@ from openkimi.api_keys import SHORTEST, ApiKey, digest_of
 from openkimi.asking import ask
 from openkimi.commands import CommandGroup, plugins_of, quarrels_of
 from openkimi.config import build_config, read_config
+from openkimi.doctor import doctor
 from openkimi.documents import ANONYMOUS
 from openkimi.errors import ConfigError
 from openkimi.ingesting import ingest
+from openkimi.interrupting import leave_quietly, raise_again
 from openkimi.plugins import HOOKS, SECTIONS
 from openkimi.preloading import read_preloads
 from openkimi.schema import config_schema
+from openkimi.showing import config
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(openkimi.__version__, prog_name="openkimi")
 def main() -> None:
     """Answer from documents longer than the model's window."""
+    raise_again()
 
 
 @main.command()
@@ -43,11 +47,17 @@ def plugins(config: str | None, as_json: bool) -> None:
     for report in found.reports:
         version = f" {report.distribution} {report.version}" if report.distribution else ""
         click.echo(f"{report.name}{version}: {report.state}{f' ({report.reason})' if report.reason else ''}")
+        if report.remedy:
+            click.echo(f"  {report.remedy}")
+        if report.hooks:
+            click.echo(f"  hooks: {', '.join(report.hooks)}")
         for role, kinds in report.kinds.items():
             for kind in kinds:
                 provider = found.provider(role, kind)
                 also = f" (also {', '.join(provider.aliases)})" if provider.aliases else ""
                 click.echo(f"  {SECTIONS[role]} = {kind}{also}: {provider.description}")
+        if report.name in found.options:
+            click.echo(f"  options: plugins.options.{report.name}")
         for name in report.commands:
             click.echo(f"  openkimi {name}: {found.commands[name][0][1].get_short_help_str(80)}")
     for quarrel in quarrels_of(found, main):
@@ -96,6 +106,8 @@ def schema(output: str | None, config: str | None) -> None:
             raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error
 
 
+main.add_command(config)
+main.add_command(doctor)
 main.add_command(ingest)
 main.add_command(ask)
 
@@ -124,6 +136,7 @@ def new(name: str) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def serve(arguments: tuple[str, ...]) -> None:
     """Serve the gateway; takes the options of python -m openkimi.api.server."""
+    leave_quietly()
     from openkimi.api.server import main as serve_main
 
     serve_main.main(args=list(arguments), prog_name="openkimi serve")

@@ -88,6 +88,13 @@ class KimiEngine:
         self._history: list[Message] = []
         self._tally = Tally()
 
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Make an engine of a configuration that is checked already."""
+        engine = cls()
+        engine._config = config
+        return engine
+
     @property
     def config(self) -> Config:
         """The checked configuration; reads the file the first time.

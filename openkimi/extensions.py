@@ -67,7 +67,7 @@ class Extensions:
         """
         report = hook.report
         report.fail(error, hook=hook.name)
-        if report.name in self._engine.config.plugins_named or _IN_THE_WAY & set(report.hooks):
+        if report.name in self._engine.config.plugin_section.options or _IN_THE_WAY & set(report.hooks):
             raise PluginError(f"the plugin {report.name}: {report.reason}; {report.remedy}") from error
         log_failed(report)
 

