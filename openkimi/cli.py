@@ -19,9 +19,11 @@ from openkimi.commands import CommandGroup, plugins_of, quarrels_of
 from openkimi.config import build_config, read_config
 from openkimi.doctor import doctor
 from openkimi.documents import ANONYMOUS
+from openkimi.engine import KimiEngine
 from openkimi.errors import ConfigError
 from openkimi.ingesting import ingest
 from openkimi.interrupting import leave_quietly, raise_again
+from openkimi.logs import configure_logging
 from openkimi.plugins import HOOKS, SECTIONS
 from openkimi.preloading import read_preloads
 from openkimi.schema import config_schema
@@ -77,7 +79,11 @@ def hooks() -> None:
 @click.argument("config", metavar="CONFIG")
 def check(config: str) -> None:
     """Check a config file, and that what it preloads can be read, without loading a model."""
+    from openkimi.api.app import create_app
+
+    configure_logging("warning")
     checked = build_config(read_config(config))
+    create_app(KimiEngine.of(checked))  # what plugins add to the application may be wrong, too
     asyncio.run(read_preloads(checked.preload))
     chosen = (checked.backend, checked.embedder, checked.processor, checked.retriever)
     kinds = ", ".join(f"{SECTIONS[each.role]} = {each.provider.kind}" for each in chosen)

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from openkimi.diagnosis import Finding
+from openkimi.logs import configure_logging
 from openkimi.shell import config_option, config_path
 
 _MARKS = {"good": "  ok", "warning": "note", "broken": "FAIL"}
@@ -20,6 +21,7 @@ def doctor(config: str | None, as_json: bool) -> None:
     """Look for what keeps the gateway from working, and say what to do; ends with 1 where something is."""
     from openkimi.examining import examine
 
+    configure_logging("error")
     found: list[Finding] = []
     for finding in examine(config_path(config)):
         found.append(finding)

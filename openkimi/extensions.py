@@ -19,6 +19,7 @@ from openkimi.contracts import Backend
 from openkimi.errors import PluginError
 from openkimi.patience import START_SECONDS
 from openkimi.plugins import Hook, PluginReport, in_one_line
+from openkimi.watching import Watch
 
 if TYPE_CHECKING:
     from openkimi.engine import KimiEngine
@@ -92,6 +93,7 @@ class Extensions:
             PluginError: a plugin fails that the gateway must not be without.
         """
         async with AsyncExitStack() as stack:
+            stack.enter_context(Watch(self._engine.config.plugins.reports))
             for hook in list(self.hooks("lifespan")):
                 await self._enter(hook, stack)
             yield

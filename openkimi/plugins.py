@@ -53,6 +53,7 @@ Offer = Provider[Any] | click.Command | type[msgspec.Struct]
 class PluginReport(msgspec.Struct, kw_only=True):
     """What became of one plugin; ``kinds`` lists its components by role, ``reason`` says why it failed.
 
+    Of one that is in use the reason is something that it did wrong all the same.
     ``remedy`` says what to do about that, ``routes`` lists the methods and addresses that it serves.
     """
 

@@ -19,7 +19,7 @@ class PluginObject(msgspec.Struct, frozen=True, kw_only=True):
     distribution: str | None
     version: str | None
     state: Literal["loaded", "failed", "blocked"]
-    reason: Annotated[str | None, msgspec.Meta(description="Why it is not in use.")]
+    reason: Annotated[str | None, msgspec.Meta(description="Why it is not in use, or what it did wrong.")]
     remedy: Annotated[str | None, msgspec.Meta(description="What to do about that.")]
     hooks: list[str]
     kinds: Annotated[dict[Role, list[str]], msgspec.Meta(description="Its components, by their role.")]
