@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -42,7 +42,7 @@ class Assembly(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def assemble(
-    config: Config, stack: AsyncExitStack, wrap: Callable[[Backend], Backend] = lambda backend: backend
+    config: Config, stack: AsyncExitStack, wrap: Callable[[Backend], Awaitable[Backend]]
 ) -> Assembly:
     """Open every component the config chose, to be closed by the stack; ``wrap`` may replace the backend.
 
@@ -51,7 +51,7 @@ async def assemble(
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
     use = _opening(stack)
-    backend = wrap(await use(config.backend))
+    backend = await wrap(await use(config.backend))
     embedder = await use(config.embedder)
     memory = await _memory(config, use, embedder, stack)
     sampler = await use(config.sampler, embedder)
@@ -111,7 +111,7 @@ def _checked(component: Any, chosen: Chosen[Any]) -> Any:
         module = getattr(chosen.provider.open, "__module__", "unknown")
         raise PluginError(
             f"{SECTIONS[chosen.role]}: the plugin module {module} opened {type(component).__name__} for the "
-            f"kind '{chosen.provider.kind}', which is no openkimi.{contract.__name__}: its open() must yield one"
+            f"kind '{chosen.provider.kind}', no openkimi.{contract.__name__}: its open() must yield one"
         )
     return component
 

@@ -21,7 +21,7 @@ from openkimi.dimensions import shortened
 from openkimi.documents import ANONYMOUS, Document, DocumentInfo
 from openkimi.errors import BackendUnavailable, DocumentNotFound, DocumentPreloaded, RequestError
 from openkimi.explanation import Explanation
-from openkimi.extensions import Extensions, log_failed
+from openkimi.extensions import Extensions
 from openkimi.generation import refuse_unserved
 from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
@@ -444,8 +444,7 @@ class KimiEngine:
 
     async def _open(self, config: Config, stack: AsyncExitStack) -> None:
         for report in config.plugins.reports:
-            if report.state == "failed":
-                log_failed(report)
+            self.extensions.tell(report)
         await asyncio.to_thread(preload_paths, config.preload)
         opened = await assemble(config, stack, self.extensions.wrap)
         await self._restore_scope(opened.memory)

@@ -45,6 +45,7 @@ class Extensions:
 
     def __init__(self, engine: KimiEngine) -> None:
         self._engine = engine
+        self._told: set[str] = set()
 
     def hooks(self, name: str) -> Iterator[Hook]:
         """List a hook's implementations in the order of their plugins' names, without those that failed."""
@@ -70,9 +71,15 @@ class Extensions:
         report.fail(error, hook=hook.name)
         if report.name in self._engine.config.plugin_section.options or _IN_THE_WAY & set(report.hooks):
             raise PluginError(f"the plugin {report.name}: {report.reason}; {report.remedy}") from error
-        log_failed(report)
+        self.tell(report)
 
-    def wrap(self, backend: Backend) -> Backend:
+    def tell(self, report: PluginReport) -> None:
+        """Name in the log, once, a plugin that is left out."""
+        if report.state == "failed" and report.name not in self._told:
+            self._told.add(report.name)
+            log.warning("plugin_failed", plugin=report.name, reason=report.reason, remedy=report.remedy)
+
+    async def wrap(self, backend: Backend) -> Backend:
         """Put the plugins' own backends around one.
 
         Raises:
@@ -80,7 +87,8 @@ class Extensions:
         """
         for hook in reversed(list(self.hooks("wrap_backend"))):
             try:
-                backend = _backend(self.call(hook, backend=backend), backend)
+                returned = await asyncio.to_thread(self.call, hook, backend=backend)
+                backend = _backend(returned, backend)
             except Exception as error:  # noqa: BLE001 - what a stranger's hook raises is its own
                 self.fail(hook, error)
         return backend
@@ -100,7 +108,7 @@ class Extensions:
 
     async def _enter(self, hook: Hook, stack: AsyncExitStack) -> None:
         try:
-            manager = _manager(self.call(hook))
+            manager = _manager(await asyncio.to_thread(self.call, hook))
             async with asyncio.timeout(START_SECONDS):
                 await manager.__aenter__()
         except TimeoutError:
@@ -123,11 +131,6 @@ class Extensions:
     @cached_property
     def _hooks(self) -> list[Hook]:
         return sorted(self._engine.config.plugins.app_hooks, key=lambda hook: hook.report.name)
-
-
-def log_failed(report: PluginReport) -> None:
-    """Name a plugin that is left out."""
-    log.warning("plugin_failed", plugin=report.name, reason=report.reason, remedy=report.remedy)
 
 
 async def _leave(report: PluginReport, manager: AbstractAsyncContextManager[Any]) -> None:
