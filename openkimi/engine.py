@@ -406,6 +406,9 @@ class KimiEngine:
                 raise
             task.uncancel()
             raise BackendUnavailable("the gateway is being stopped") from None
+        except Exception as error:
+            self.extensions.blame(error)
+            raise
         finally:
             self._working.discard(task)
 

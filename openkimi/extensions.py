@@ -8,6 +8,7 @@ must not pass without what may be there to stop them.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cached_property
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from openkimi.contracts import Backend
-from openkimi.errors import PluginError
+from openkimi.errors import OpenKimiError, PluginError
+from openkimi.owning import Owners
 from openkimi.patience import START_SECONDS
 from openkimi.plugins import Hook, PluginReport, in_one_line
 from openkimi.watching import Watch
@@ -28,6 +30,7 @@ log = structlog.get_logger()
 
 _IN_THE_WAY = frozenset({"register_middleware", "wrap_backend"})
 _STOP_SECONDS = 10.0
+_TELL_AUTHOR = "tell its author; --log-level debug shows the traceback, which may quote a text"
 
 
 class PluginApp:
@@ -101,7 +104,7 @@ class Extensions:
             PluginError: a plugin fails that the gateway must not be without.
         """
         async with AsyncExitStack() as stack:
-            stack.enter_context(Watch(self._engine.config.plugins.reports))
+            stack.enter_context(Watch(self._owners))
             for hook in list(self.hooks("lifespan")):
                 await self._enter(hook, stack)
             yield
@@ -118,11 +121,23 @@ class Extensions:
         else:
             stack.push_async_callback(_leave, hook.report, manager)
 
+    def blame(self, error: Exception) -> None:
+        """Name the plugin whose code raised what nobody foresaw; what the error says may quote a text."""
+        if isinstance(error, OpenKimiError):
+            return
+        frames = list(traceback.walk_tb(error.__traceback__))[::-1]
+        what = f"raised {type(error).__name__} at a request,"
+        self._owners.blame(frames, "plugin_raised", what, remedy=_TELL_AUTHOR)
+
     def _app(self, name: str) -> PluginApp:
         if name not in self._apps:
             options = self._engine.config.plugin_options.get(name)
             self._apps[name] = PluginApp(name, options, self._engine)
         return self._apps[name]
+
+    @cached_property
+    def _owners(self) -> Owners:
+        return Owners(self._engine.config.plugins.reports)
 
     @cached_property
     def _apps(self) -> dict[str, PluginApp]:

@@ -6,14 +6,9 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from types import FrameType, TracebackType
+from types import TracebackType
 
-import structlog
-
-from openkimi.plugins import PluginReport
-
-log = structlog.get_logger()
+from openkimi.owning import Owners
 
 BLOCKED_SECONDS = 1.0
 """For how long the loop may stand still before somebody is named for it."""
@@ -27,8 +22,8 @@ class Watch:
     Only a plugin's code is named. A loop that is late for want of a processor shows nobody's.
     """
 
-    def __init__(self, reports: Sequence[PluginReport]) -> None:
-        self._reports = {report.module.partition(":")[0].partition(".")[0]: report for report in reports}
+    def __init__(self, owners: Owners) -> None:
+        self._owners = owners
         self._stop = threading.Event()
 
     def __enter__(self) -> None:
@@ -62,20 +57,9 @@ class Watch:
     def _name(self, seconds: float) -> None:
         """Name the plugin whose code the loop is in, the innermost of several."""
         frame = sys._current_frames().get(self._thread_of_loop)  # noqa: SLF001 - there is no other way to look
+        frames = []
         while frame is not None:
-            if (report := self._reports.get(_package(frame))) is not None:
-                self._blame(report, frame, seconds)
-                return
+            frames.append((frame, frame.f_lineno))
             frame = frame.f_back
-
-    def _blame(self, report: PluginReport, frame: FrameType, seconds: float) -> None:
-        at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        report.reason = f"blocked the event loop for more than {seconds:.1f} s at {at}"
-        report.remedy = _REMEDY
-        log.warning(
-            "event_loop_blocked", plugin=report.name, seconds=round(seconds, 1), at=at, remedy=_REMEDY
-        )
-
-
-def _package(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        what = f"blocked the event loop for more than {seconds:.1f} s"
+        self._owners.blame(frames, "event_loop_blocked", what, remedy=_REMEDY)

@@ -16,6 +16,7 @@ import structlog
 from openkimi import KimiEngine, PluginError, Provider, hookimpl
 from openkimi.components import Components
 from openkimi.config import build_config
+from openkimi.owning import Owners
 from openkimi.patience import within
 from openkimi.plugins import load_plugins
 from openkimi.watching import Watch
@@ -158,7 +159,7 @@ async def test_a_plugin_that_blocks_the_event_loop_is_named(
 
     import made_blocking  # type: ignore[import-not-found]
 
-    with structlog.testing.capture_logs() as logged, Watch(found.reports):
+    with structlog.testing.capture_logs() as logged, Watch(Owners(found.reports)):
         await asyncio.sleep(0.1)
         time.sleep(1.0)  # noqa: ASYNC251 - it is the point
         assert not [entry for entry in logged if entry["event"] == "event_loop_blocked"]
@@ -171,3 +172,41 @@ async def test_a_plugin_that_blocks_the_event_loop_is_named(
     assert report.state == "loaded"
     assert "blocked the event loop" in (report.reason or "")
     assert "asyncio.to_thread" in (report.remedy or "")
+
+
+RAISING = """
+from contextlib import asynccontextmanager
+from openkimi import Delta, Provider, hookimpl
+from openkimi_scripted import ScriptedBackend
+
+class Raising(ScriptedBackend):
+    async def generate(self, request):
+        yield Delta(content="half")
+        {}["a secret of the caller"]
+
+@asynccontextmanager
+async def opened(options, context):
+    yield Raising()
+
+@hookimpl
+def register_backends():
+    return [Provider("raising", opened)]
+"""
+
+
+async def test_a_plugin_that_raises_at_a_request_is_named(module: Path, held: Any) -> None:
+    """The log and the list have the plugin, the kind of error and the line, and nothing that it says."""
+    (module / "made_raising.py").write_text(RAISING)
+    engine = KimiEngine(plugins=[held()])
+    engine._overrides |= {**held.config, "llm": {"type": "raising"}, "plugins": {"load": ["made_raising"]}}
+
+    with structlog.testing.capture_logs() as logged:
+        async with engine:
+            with pytest.raises(KeyError):
+                await engine.chat("Hello?")
+    report = next(report for report in engine.config.plugins.reports if report.name == "made_raising")
+
+    [named] = [entry for entry in logged if entry["event"] == "plugin_raised"]
+    assert (named["plugin"], named["at"].endswith("made_raising.py:9")) == ("made_raising", True)
+    assert (report.state, "raised KeyError at a request" in (report.reason or "")) == ("loaded", True)
+    assert "secret" not in f"{logged}{report}"
