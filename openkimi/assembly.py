@@ -63,6 +63,7 @@ async def assemble(
         preparation=preparation,
         synthesizer=synthesizer,
         window=window,
+        mpr=config.mpr,
         mpr_candidates=config.mpr_candidates,
     )
     return Assembly(

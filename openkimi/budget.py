@@ -15,6 +15,8 @@ CHARACTERS_PER_TOKEN = 12
 """More than any text has on average: longer ones need not be counted to know that they do not fit."""
 
 _DEFAULT_ANSWER = 1024
+_FEW_PASSAGES = 3
+"""They come whole, where more of them come as sentences in which so small a model finds less."""
 _CORE_FROM = 8000
 """Below this budget a dense core takes the place of evidence: at 4,000 tokens that of 2 questions in 58."""
 
@@ -22,13 +24,15 @@ _CORE_FROM = 8000
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens: the ``window``, what is kept free for the ``answer``, what document ``context`` may take.
 
-    ``core`` of the context is for the densest content of each document, whatever the question.
+    ``core`` of the context is for the densest content of each document, whatever the question. A prompt
+    holds as many ``passages`` that answer a question, None: as many as fit.
     """
 
     window: int
     answer: int
     context: int
     core: int
+    passages: int | None = None
 
     @property
     def prompt(self) -> int:
@@ -43,12 +47,14 @@ def plan(
 
     The answer gets what was asked for, 1,024 tokens where nothing was, and a quarter of the window at
     most: a client that asks for more gets what the prompt leaves. Models of half a billion weights
-    answered best from about 500 tokens of document; what larger and remote ones get is a start.
+    answered best from about 500 tokens of document, of the three best passages; what larger and remote ones
+    get is a start.
     """
     answer = max(1, min(request.max_tokens or _DEFAULT_ANSWER, window // 4))
     context = min(max_context_tokens or default_context(backend.parameters), window - answer)
     core = 0 if is_small(backend) or context < _CORE_FROM else context // 8
-    return Budget(window=window, answer=answer, context=context, core=core)
+    few = _FEW_PASSAGES if is_small(backend) and max_context_tokens is None else None
+    return Budget(window=window, answer=answer, context=context, core=core, passages=few)
 
 
 def default_context(parameters: int | None) -> int:

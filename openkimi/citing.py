@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-import msgspec
 import structlog
 
 from openkimi.citations import Citations, cite
 from openkimi.documents import Hit
 from openkimi.messages import Delta
+from openkimi.path_receipt import MprReceipt
 from openkimi.receipt import Receipt
 from openkimi.streams import closing
 from openkimi.turn import Turn
@@ -27,9 +27,15 @@ class Citing:
         self._wanted = wanted
         self._found = Citations()
 
-    def agree(self, agreement: float | None) -> Receipt:
-        """Note how well the paths of an answer agree."""
-        self.receipt = msgspec.structs.replace(self.receipt, agreement=agreement)
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody wants to know what the answers cite."""
+        return self._wanted
+
+    def reason(self, reasoned: MprReceipt) -> Receipt:
+        """Note what came of the paths of an answer."""
+        others = (one for one in self.receipt.mpr if one.choice != reasoned.choice)
+        self.receipt = self.receipt.reasoning((*others, reasoned))
         return self.receipt
 
     async def follow(

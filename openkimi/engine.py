@@ -30,7 +30,7 @@ from openkimi.preloading import preload_paths, read_preloads
 from openkimi.progress import Report, ignore
 from openkimi.statistics import Statistics, Tally
 from openkimi.streams import merge
-from openkimi.turn import Ask
+from openkimi.turn import Ask, new_share
 
 _ASKS_AT_ONCE = 8
 
@@ -50,6 +50,7 @@ class KimiEngine:
         rag_config: replaces the section ``rag``.
         mpr_candidates: replaces the number ``mpr_candidates``.
         session_id: names a memory of its own that survives a restart; its documents are in scope again.
+        mpr_config: replaces the section ``mpr``.
         plugins: modules or objects with hooks, beside the installed plugins.
     """
 
@@ -62,6 +63,7 @@ class KimiEngine:
         mpr_candidates: int | None = None,
         session_id: str | None = None,
         *,
+        mpr_config: Mapping[str, Any] | None = None,
         plugins: Iterable[object] = (),
     ) -> None:
         self._path = config_path
@@ -70,6 +72,7 @@ class KimiEngine:
             "processor": processor_config,
             "rag": rag_config,
             "mpr_candidates": mpr_candidates,
+            "mpr": mpr_config,
         }
         self._overrides = {name: value for name, value in sections.items() if value is not None}
         self._plugins = tuple(plugins)
@@ -359,12 +362,12 @@ class KimiEngine:
         Raises:
             OpenKimiError: what :meth:`answer` raises, for the first ask that fails; the others end.
         """
-        opened = await self._ready()
+        opened, share = await self._ready(), new_share()
         at_once = asyncio.Semaphore(opened.backend.concurrency or _ASKS_AT_ONCE)
 
         async def numbered(at: int, ask: Ask) -> AsyncGenerator[tuple[int, Event], None]:
             with self._tally.answering() as counted:
-                async with at_once, aclosing(self._run(opened, ask)) as events:
+                async with at_once, aclosing(self._run(opened, ask.sharing(share))) as events:
                     async for event in events:
                         counted.add(event)
                         yield at, event

@@ -81,7 +81,6 @@ def explain(
     requests: Sequence[GenerateRequest],
     infos: Mapping[str, DocumentInfo],
     *,
-    top_k: int | None,
     limit: int,
 ) -> Explanation:
     """Tell how prompts came about; ``requests`` are what a backend would get, one for each path.
@@ -97,7 +96,7 @@ def explain(
         budget=_budget(prepared.budget),
         documents=_documents(prepared, infos),
         found=len(ranks),
-        hits=_hits(prepared, ranks, top_k, limit),
+        hits=_hits(prepared, ranks, limit),
         paths=tuple(
             PathTrace(
                 request=request,
@@ -169,16 +168,14 @@ def _documents(prepared: Prepared, infos: Mapping[str, DocumentInfo]) -> tuple[D
     return tuple(traced)
 
 
-def _hits(
-    prepared: Prepared, ranks: Mapping[PassagePlace, int], top_k: int | None, limit: int
-) -> tuple[FoundPassage, ...]:
+def _hits(prepared: Prepared, ranks: Mapping[PassagePlace, int], limit: int) -> tuple[FoundPassage, ...]:
     """List the best that were found, and after them what else is in a prompt."""
     turn = prepared.turn
     found = [*turn.hits, *turn.irrelevant]
     others = {
         hit.place: hit for packed in prepared.packs for hit in packed.passages if hit.place not in ranks
     }
-    fates = [_Fates(turn, packed, context, top_k) for packed, context in _paths(prepared)]
+    fates = [_Fates(turn, packed, context) for packed, context in _paths(prepared)]
     return tuple(
         _found(turn, hit, ranks.get(hit.place), tuple(path.of(hit) for path in fates))
         for hit in (*found[:limit], *others.values())
@@ -204,13 +201,13 @@ def _found(turn: Turn, hit: Hit, rank: int | None, fates: tuple[Fate, ...]) -> F
 class _Fates:
     """What became of passages on one path."""
 
-    def __init__(self, turn: Turn, packed: Packed, context: Sequence[Hit], top_k: int | None) -> None:
+    def __init__(self, turn: Turn, packed: Packed, context: Sequence[Hit]) -> None:
         self._irrelevant = {hit.place for hit in turn.irrelevant}
         self._wanted = {hit.place for hit in context}
         self._inside = packed.passages
         self._texts = {hit.chunk.text for hit in packed.passages}
         chunks = {(hit.document_id, hit.chunk.ordinal) for hit in packed.passages}
-        self._full = top_k is not None and len(chunks) >= top_k
+        self._full = packed.top_k is not None and len(chunks) >= packed.top_k
 
     def of(self, hit: Hit) -> Fate:
         """Tell one passage's fate."""

@@ -71,12 +71,5 @@ class Answer:
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all choices; their prompt counts once, as OpenAI has it."""
-        return sum(
-            (usage_of_choice(choice.usage, at) for at, choice in enumerate(self.choices)), start=Usage()
-        )
-
-
-def usage_of_choice(usage: Usage, index: int) -> Usage:
-    """Return the tokens to add for a choice: the prompt that several share counts with the first."""
-    return msgspec.structs.replace(usage, prompt_tokens=0, cached_tokens=0) if index else usage
+        """Tokens of all choices."""
+        return sum((choice.usage for choice in self.choices), start=Usage())

@@ -90,6 +90,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     that tenant only.
     ``suffix`` asks for the text between the one message and it, told as one text and not as a chat; an empty
     one says that nothing follows, which a backend without that feature need not heed.
+    ``share`` is the same for all that is generated for one caller's request, its choices and its reasoning
+    paths: a backend that lets requests take turns gives them one turn together. None stands alone.
     """
 
     messages: tuple[Message, ...]
@@ -113,6 +115,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     tenant: str | None = None
     stream: bool = True
+    share: str | None = None
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,3 +13,6 @@ documents: for what the question asks, and else as for a summary. ``exhaustive``
 
 UsedMode = Literal["passages", "summary", "enumeration", "comparison", "exhaustive"]
 """What was done in the end."""
+
+OnUnsupported = Literal["answer", "decline"]
+"""What becomes of an answer that nothing which was read bears out: it is given, or the caller is told so."""

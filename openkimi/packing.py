@@ -27,12 +27,13 @@ Bounds = dict[tuple[str, int], tuple[int, int]]
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt with the passages that are in it, and their sizes in tokens."""
+    """A prompt with the passages that are in it, ``top_k`` of them at most, and their sizes in tokens."""
 
     request: GenerateRequest
     passages: tuple[Hit, ...] = ()
     prompt_tokens: int
     context_tokens: int = 0
+    top_k: int | None = None
 
 
 async def pack(
@@ -74,7 +75,7 @@ async def pack(
         else:
             kept, chosen = (kept, chosen[:-1]) if chosen else (kept[:-1], chosen)
         packed = await _render(backend, turn, kept, chosen, bounds)
-    return packed
+    return msgspec.structs.replace(packed, top_k=top_k)
 
 
 def _over(packed: Packed, budget: Budget) -> int:

@@ -15,13 +15,16 @@ from openkimi.generation import generate, refuse_unserved
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.notes import Read, Reader
 from openkimi.packing import Packed
-from openkimi.paths import Path, answer_of, read_for, walk
+from openkimi.paths import Path
 from openkimi.preparation import Preparation, Prepared, last_of
 from openkimi.progress import Progress
 from openkimi.reading import Reading
+from openkimi.reasoning import Reasoner
 from openkimi.receipt import Receipt
+from openkimi.sections import MprSection
+from openkimi.spending import SharedPrompts, Spending
 from openkimi.streams import closing, merge
-from openkimi.turn import Ask
+from openkimi.turn import Ask, new_share
 
 AnswerPart = Delta | Receipt
 """What an answer is made of: the receipt of its prompt, then its deltas."""
@@ -40,11 +43,12 @@ class Pipeline:
         preparation: Preparation,
         synthesizer: Synthesizer,
         window: int,
+        mpr: MprSection,
         mpr_candidates: int = 1,
     ) -> None:
         self._backend = backend
         self._preparation = preparation
-        self._synthesizer = synthesizer
+        self._reasoner = Reasoner(backend=backend, synthesizer=synthesizer, mpr=mpr)
         self._window = window
         self._reader = Reader(backend, window)
         self._mpr_candidates = mpr_candidates
@@ -53,14 +57,15 @@ class Pipeline:
         """Yield a receipt, then the deltas of every answer asked for, each with its ``index``.
 
         What long work is done before comes as progress. A receipt that comes later replaces the one before:
-        with several paths one that holds how well they agree, after a reading of the whole one with its
-        notes, and before the last delta of each answer one with its citations.
+        after a reading of the whole one with its notes, and before the last delta of each answer one with its
+        citations and with what its paths came to.
 
         Raises:
             RequestError: the request cannot be served as it is.
             BackendError: the model failed.
         """
         prepared: Prepared | None = None
+        ask = ask.sharing(new_share())
         async with aclosing(self._steps(ask, preloaded)) as steps:
             async for step in steps:
                 if isinstance(step, Prepared):
@@ -75,7 +80,8 @@ class Pipeline:
                     yield event
             return
         citing = Citing(prepared.turn, prepared.receipt, wanted=ask.citations)
-        choices = [self._choice(prepared, citing, ask.request, index) for index in range(ask.n)]
+        prompts = SharedPrompts()
+        choices = [self._choice(prepared, citing, ask, prompts, index) for index in range(ask.n)]
         async with closing(merge(choices) if ask.n > 1 else choices[0]) as events:
             async for event in events:
                 yield event
@@ -102,7 +108,7 @@ class Pipeline:
             for at, packed in enumerate(prepared.packs)
         ]
         infos = await self._preparation.infos(prepared.turn)
-        return explain(prepared, requests, infos, top_k=self._preparation.top_k, limit=limit)
+        return explain(prepared, requests, infos, limit=limit)
 
     async def _read(self, reading: Reading, ask: Ask) -> AsyncGenerator[Event, None]:
         """Have all of it read, then answer from the notes; the last delta counts what all of it cost."""
@@ -125,51 +131,57 @@ class Pipeline:
                     yield event
 
     def _choice(
-        self, prepared: Prepared, citing: Citing, request: GenerateRequest, index: int
+        self, prepared: Prepared, citing: Citing, ask: Ask, prompts: SharedPrompts, index: int
     ) -> AsyncIterator[Event]:
         first = index * len(prepared.packs)
-        paths = [self._path(packed, _seed(request, first + at)) for at, packed in enumerate(prepared.packs)]
-        answer: AsyncIterator[Event] = (
-            citing.follow(paths[0].start(), paths[0].context, choice=index)
-            if len(paths) == 1
-            else self._reason(prepared, citing, paths, request, index)
-        )
+        seeds = [_seed(ask.request, first + at) for at in range(len(prepared.packs))]
+        paths = [self._path(packed, seed) for packed, seed in zip(prepared.packs, seeds, strict=True)]
+        answer: AsyncIterator[Event]
+        if len(paths) == 1:
+            deltas = paths[0].start()
+            if ask.n > 1:
+                deltas = _counted_once(deltas, prompts)
+            answer = citing.follow(deltas, paths[0].context, choice=index)
+        else:
+
+            def ask_model(messages: Sequence[Message], calls: list[Spending]) -> AsyncIterator[Delta]:
+                return self._single(ask, messages, calls)
+
+            answer = self._reasoner.answer(ask, prepared, paths, citing, ask_model, prompts, choice=index)
         return _numbered(answer, index) if index else answer
 
-    async def _reason(
-        self,
-        prepared: Prepared,
-        citing: Citing,
-        paths: Sequence[Path],
-        request: GenerateRequest,
-        index: int,
-    ) -> AsyncGenerator[Event, None]:
-        """Run the paths and make one answer of them."""
-
-        def ask_model(messages: Sequence[Message]) -> AsyncIterator[Delta]:
-            return self._single(msgspec.structs.replace(request, messages=tuple(messages)))
-
-        walked = await walk(paths)
-        candidates = [path.candidate for path in walked]
-        synthesis = await self._synthesizer.synthesize(prepared.question, candidates, ask_model)
-        yield citing.agree(synthesis.agreement)
-        answer = answer_of(walked, synthesis)
-        async with aclosing(citing.follow(answer, read_for(walked, synthesis), choice=index)) as events:
-            async for event in events:
-                yield event
-
-    async def _single(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
-        prepared = await self._preparation.prepare(Ask(request=request, documents=()))
-        async with aclosing(self._generate(prepared.packs[0], request.seed)) as deltas:
+    async def _single(
+        self, ask: Ask, messages: Sequence[Message], calls: list[Spending]
+    ) -> AsyncGenerator[Delta, None]:
+        """Ask the model something else than the request does, under its settings and without its tools."""
+        request = msgspec.structs.replace(ask.request, messages=tuple(messages), tools=(), suffix=None)
+        own = Ask(request=request, tenant=ask.tenant, documents=())
+        packed = (await self._preparation.prepare(own)).packs[0]
+        call = Spending(packed.prompt_tokens)
+        calls.append(call)
+        async with aclosing(self._generate(packed, request.seed)) as deltas:
             async for delta in deltas:
+                call.add(delta)
                 yield delta
 
     def _path(self, packed: Packed, seed: int | None) -> Path:
-        return Path(start=lambda: self._generate(packed, seed), context=packed.passages)
+        return Path(
+            start=lambda: self._generate(packed, seed),
+            context=packed.passages,
+            prompt_tokens=packed.prompt_tokens,
+        )
 
     def _generate(self, packed: Packed, seed: int | None) -> AsyncGenerator[Delta, None]:
         request = _seeded(packed.request, seed)
         return generate(self._backend, request, prompt_tokens=packed.prompt_tokens, window=self._window)
+
+
+async def _counted_once(answer: AsyncIterator[Delta], prompts: SharedPrompts) -> AsyncGenerator[Delta, None]:
+    """Leave out of an answer's usage the prompt that another answer to the same has counted."""
+    async with closing(answer) as deltas:
+        async for delta in deltas:
+            usage = delta.usage and prompts.once(0, delta.usage)
+            yield delta if usage is delta.usage else msgspec.structs.replace(delta, usage=usage)
 
 
 async def _numbered(answer: AsyncIterator[Event], index: int) -> AsyncGenerator[Event, None]:

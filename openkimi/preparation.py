@@ -57,7 +57,6 @@ class Preparation:
         self._backend = backend
         self._memory = memory
         self._sampler = sampler
-        self.top_k = rag.top_k
         self._finder = Finder(backend=backend, memory=memory, rag=rag)
         self._planner = Planner(backend=backend, memory=memory, rag=rag, window=window)
         self._rag = rag
@@ -108,17 +107,19 @@ class Preparation:
             return await self._unchanged(ask, turn, limits, paths, tokens)
         core = await self._core(turn, limits) if found.mode != "summary" else []
         contexts = await self._contexts(turn, paths)
+        few = None if found.mode == "summary" else limits.passages
         packs = [
-            await pack(self._backend, turn, context, limits, core=core, top_k=self._rag.top_k)
-            for context in contexts
+            await pack(self._backend, turn, context, limits, core=core, top_k=self._rag.top_k or most)
+            for context, most in zip(contexts, (few, *[None] * (paths - 1)), strict=True)
         ]
         receipt = await receipt_of(self._backend, turn, packs[0], limits, infos)
+        kept = worth_walking(packs)
         return Prepared(
-            packs=tuple(packs),
+            packs=tuple(packs[at] for at in kept),
             turn=turn,
             budget=limits,
-            receipt=msgspec.structs.replace(receipt, mode=found.mode, paths=len(packs)),
-            contexts=tuple(map(tuple, contexts)),
+            receipt=msgspec.structs.replace(receipt, mode=found.mode, paths=len(kept)),
+            contexts=tuple(tuple(contexts[at]) for at in kept),
         )
 
     async def infos(self, turn: Turn) -> dict[str, DocumentInfo]:
@@ -202,9 +203,18 @@ class Preparation:
     ) -> Prepared:
         if tokens is None:
             tokens = await self._backend.count_prompt(ask.request)
-        packed = Packed(request=ask.request, prompt_tokens=tokens)
-        receipt = Receipt(compressed=False, window=self._window, prompt_tokens=tokens, paths=paths)
-        return Prepared(packs=(packed,) * paths, turn=turn, budget=limits, receipt=receipt)
+        packs = [Packed(request=ask.request, prompt_tokens=tokens)] * paths
+        packs = [packs[at] for at in worth_walking(packs)]
+        receipt = Receipt(compressed=False, window=self._window, prompt_tokens=tokens, paths=len(packs))
+        return Prepared(packs=tuple(packs), turn=turn, budget=limits, receipt=receipt)
+
+
+def worth_walking(packs: Sequence[Packed]) -> list[int]:
+    """List the paths whose answers can differ: at temperature 0 an equal prompt has an equal answer."""
+    if packs[0].request.temperature > 0:
+        return list(range(len(packs)))
+    requests = [packed.request for packed in packs]
+    return [at for at, request in enumerate(requests) if request not in requests[:at]]
 
 
 async def last_of(steps: AsyncGenerator[Progress | Prepared, None]) -> Prepared:

@@ -14,7 +14,7 @@ import structlog
 
 from openkimi.messages import Usage
 
-Stage = Literal["cutting", "storing", "reading", "condensing"]
+Stage = Literal["cutting", "storing", "reading", "condensing", "reasoning"]
 
 log = structlog.get_logger()
 
@@ -23,6 +23,7 @@ _UNITS: dict[Stage, str] = {
     "storing": "passages",
     "reading": "parts of the text",
     "condensing": "groups of notes",
+    "reasoning": "paths",
 }
 _OFTEN_SECONDS = 0.5
 _LOG_SECONDS = 2.0
@@ -33,7 +34,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     A document is ``cutting`` (characters) and ``storing`` (passages). In the exhaustive mode the model is
     ``reading`` parts of a text and ``condensing`` notes: ``calls`` is then the most answers it will write,
-    ``tokens`` about how many prompt tokens are still to be read, and ``spent`` what this step has used.
+    ``tokens`` about how many prompt tokens are still to be read, and ``spent`` what this step has used. With
+    several paths it is ``reasoning``; ``choice`` is the number of the answer where several are made.
     """
 
     stage: Stage
@@ -42,18 +44,20 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     calls: int | None = None
     tokens: int | None = None
     spent: Usage | None = None
+    choice: int | None = None
 
     @property
     def by_model(self) -> bool:
         """Whether it is the model that works."""
-        return self.calls is not None
+        return self.calls is not None or self.stage == "reasoning"
 
     @property
     def text(self) -> str:
         """Say it in a line, with nothing of a text in it."""
         cost = "" if self.tokens is None else f", about {self.tokens} tokens to read"
         most = "" if self.calls is None else f", at most {self.calls} calls of the model"
-        return f"{self.stage} {self.done}/{self.total} {_UNITS[self.stage]}{cost}{most}"
+        answer = "" if self.choice is None else f" of answer {self.choice + 1}"
+        return f"{self.stage} {self.done}/{self.total} {_UNITS[self.stage]}{answer}{cost}{most}"
 
 
 Report = Callable[[Progress], None]

@@ -204,6 +204,7 @@ def plain_request(request: GenerateRequest, text: str, *, max_tokens: int) -> Ge
         user=request.user,
         tenant=request.tenant,
         stream=False,
+        share=request.share,
     )
 
 

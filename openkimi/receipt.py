@@ -9,8 +9,9 @@ import msgspec
 
 from openkimi.citations import AnswerSpan, Citation, Citations
 from openkimi.modes import UsedMode
+from openkimi.path_receipt import MprReceipt
 
-S = TypeVar("S", bound=AnswerSpan)
+S = TypeVar("S", bound=AnswerSpan | MprReceipt)
 
 PassageKind = Literal["dense", "retrieved"]
 
@@ -65,8 +66,9 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     ``context_tokens`` are counted by the model's own tokenizer. ``found`` counts the passages the search
     brought back. ``dense`` and ``retrieved`` sum up the passages by their kind, ``left_out`` what is not in
     the prompt. ``unsupported`` are the sentences of the answer without a citation. ``mode`` says how a
-    prompt was built that is not the messages themselves. In the exhaustive mode the model reads
-    ``read_tokens`` in at most ``calls`` answers, and the passages are what it took notes from.
+    prompt was built that is not the messages themselves. With several reasoning paths ``mpr`` tells of each
+    answer what its paths came to, and ``agreement`` how alike those of the first were. In the exhaustive mode
+    the model reads ``read_tokens`` in at most ``calls`` answers, and the passages are what gave it notes.
     """
 
     compressed: bool
@@ -83,6 +85,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     left_out: Extent = Extent()
     paths: int = 1
     agreement: float | None = None
+    mpr: tuple[MprReceipt, ...] = ()
     citations: tuple[Citation, ...] = ()
     unsupported: tuple[AnswerSpan, ...] = ()
     calls: int = 1
@@ -92,16 +95,21 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         """Return the receipt with citations."""
         return msgspec.structs.replace(self, citations=found.cited, unsupported=found.unsupported)
 
+    def reasoning(self, reasoned: Iterable[MprReceipt]) -> Receipt:
+        """Return the receipt with what came of the paths of some answers."""
+        mpr = tuple(sorted(reasoned, key=lambda one: one.choice))
+        return msgspec.structs.replace(self, mpr=mpr, agreement=mpr[0].agreement if mpr else None)
+
     def of_choices(self, shown: Mapping[int, int]) -> Receipt:
         """Return the receipt of some of several answers, each under the number that it is shown with."""
         return msgspec.structs.replace(
-            self,
+            self.reasoning(_shown(self.mpr, shown)),
             citations=tuple(_shown(self.citations, shown)),
             unsupported=tuple(_shown(self.unsupported, shown)),
         )
 
 
-def _shown(spans: Iterable[S], numbers: Mapping[int, int]) -> Iterable[S]:
-    for span in spans:
-        if span.choice in numbers:
-            yield msgspec.structs.replace(span, choice=numbers[span.choice])
+def _shown(of_answers: Iterable[S], numbers: Mapping[int, int]) -> Iterable[S]:
+    for one in of_answers:
+        if one.choice in numbers:
+            yield msgspec.structs.replace(one, choice=numbers[one.choice])

@@ -9,6 +9,7 @@ import msgspec
 
 from openkimi.api_keys import ApiKey, RateLimit
 from openkimi.errors import ConfigError
+from openkimi.modes import OnUnsupported
 from openkimi.secrets import Secret
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -36,7 +37,10 @@ class RagSection(Section, frozen=True, kw_only=True):
     ] = None
     top_k: Annotated[
         Annotated[int, msgspec.Meta(ge=1)] | None,
-        msgspec.Meta(description="The most passages in a prompt; null: as many as fit."),
+        msgspec.Meta(
+            description="The most passages in a prompt; null: as many as fit, or 3 with a small model and "
+            "`max_context_tokens` null."
+        ),
     ] = None
     rerank_ms: Annotated[
         int,
@@ -64,10 +68,38 @@ class MprSection(Section, frozen=True, kw_only=True):
         "hierarchical"
     )
     gate: Annotated[
-        float | None,
-        msgspec.Meta(description="Reserved: skip further paths when the first is sure."),
+        bool | None,
+        msgspec.Meta(
+            description="Walk the first path alone, and no other where its answer is clear; null: on where "
+            "paths come one after another, as on a processor."
+        ),
     ] = None
-    early_stop: Annotated[bool, msgspec.Meta(description="Reserved: stop once enough agree.")] = True
+    early_stop: Annotated[
+        bool, msgspec.Meta(description="Walk no further path once enough answers agree.")
+    ] = True
+    timeout: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        msgspec.Meta(
+            description="Seconds after which no more paths are waited for, if one has come; null: all are."
+        ),
+    ] = None
+    max_total_tokens: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        msgspec.Meta(
+            description="Tokens, read and written, beyond which no path but the first is started; null: any."
+        ),
+    ] = None
+    on_unsupported: Annotated[
+        OnUnsupported,
+        msgspec.Meta(
+            description="Where nothing that was read bears an answer out: `answer` gives it all the same, "
+            "`decline` says that the document does not say."
+        ),
+    ] = "answer"
+    declining: Annotated[
+        str | None,
+        msgspec.Meta(description="What `decline` says; null: a sentence in the language of the question."),
+    ] = None
 
 
 class TlsSection(Section, frozen=True, kw_only=True):

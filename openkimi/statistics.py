@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import msgspec
 
-from openkimi.gathering import usage_of_choice
 from openkimi.messages import Delta, Usage
 from openkimi.pipeline import Event
 from openkimi.receipt import Receipt
@@ -17,8 +16,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     """Counts since the engine was made; ``documents`` and those of now since it opened.
 
     ``requests`` were begun, of which ``failed`` ended with an error or a caller who left. ``answers`` were
-    written, over ``paths`` reasoning paths, and cost ``usage`` as their callers were told. ``running``
-    requests are being answered, ``waiting`` ones are not yet. ``documents`` were cut and stored.
+    written, over ``paths`` reasoning paths that were walked, and cost ``usage`` as their callers were told.
+    ``running`` requests are being answered, ``waiting`` ones are not yet. ``documents`` were cut and stored.
     """
 
     requests: int
@@ -68,15 +67,15 @@ class Counted:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._paths = 1
+        self._walked: dict[int, int] = {}
 
     def add(self, event: Event) -> None:
         """Take one more event."""
         if isinstance(event, Delta):
             if event.usage is not None:
-                self._tally.usage += usage_of_choice(event.usage, event.index)
+                self._tally.usage += event.usage
             if event.finish_reason is not None:
                 self._tally.answers += 1
-                self._tally.paths += self._paths
+                self._tally.paths += self._walked.get(event.index, 1)
         elif isinstance(event, Receipt):
-            self._paths = event.paths
+            self._walked = {one.choice: one.walked for one in event.mpr}

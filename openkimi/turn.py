@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import secrets
+
 import msgspec
 
 from openkimi.documents import ANONYMOUS, Document, Hit
 from openkimi.messages import GenerateRequest, ImagePart, Message, Part, TextPart
-from openkimi.modes import Mode
+from openkimi.modes import Mode, OnUnsupported
 
 _LEFT_OUT = "…"
 """Stands for a message of which nothing is left, so that roles still alternate."""
+
+
+class PathOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How several reasoning paths are to run for a request; None: as configured.
+
+    Of two limits the smaller one holds. With ``drafts`` each candidate is told in the answer's reasoning.
+    """
+
+    gate: bool | None = None
+    early_stop: bool | None = None
+    timeout: float | None = None
+    max_total_tokens: int | None = None
+    on_unsupported: OnUnsupported | None = None
+    drafts: bool = False
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,9 +33,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     ``documents`` names stored documents to search; None means those of the conversation, ``ingested``, and
     those that are preloaded, which add passages only where these are relevant. ``mpr_candidates`` is the
-    number of reasoning paths, None for the configured one. ``citations`` is False where nobody wants to know
-    what the answer cites. ``mode`` says how much of the documents to read, ``max_calls`` how many answers of
-    the model the exhaustive mode may take, None for the configured number.
+    number of reasoning paths, None for the configured one, and ``mpr`` how they are to run. ``citations`` is
+    False where nobody wants to know what the answer cites. ``mode`` says how much of the documents to read,
+    ``max_calls`` how many answers of the model the exhaustive mode may take, None for the configured number.
     """
 
     request: GenerateRequest
@@ -28,9 +44,21 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     documents: tuple[str, ...] | None = None
     ingested: tuple[str, ...] = ()
     mpr_candidates: int | None = None
+    mpr: PathOptions = PathOptions()
     citations: bool = True
     mode: Mode = "auto"
     max_calls: int | None = None
+
+    def sharing(self, share: str) -> Ask:
+        """Have what is generated for it take turns under a name, unless it has one."""
+        if self.request.share is not None:
+            return self
+        return msgspec.structs.replace(self, request=msgspec.structs.replace(self.request, share=share))
+
+
+def new_share() -> str:
+    """Make a name for all that is generated for one caller's request."""
+    return secrets.token_hex(8)
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

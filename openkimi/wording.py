@@ -1,4 +1,4 @@
-"""What the model is told when it reads a long text part by part, in the language of the question."""
+"""What is said in the language of the question: to the model that reads a text part by part, and for it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ _LONGEST_NOTHING = 200
 
 
 class Wording(msgspec.Struct, frozen=True, kw_only=True):
-    """Prompts with places for their texts, and what stands before the notes in the last one."""
+    """Prompts with places for their texts, what stands before the notes in the last one, and an answer."""
 
     read: str
     condense: str
     notes: str
     nothing: str
+    declining: str
 
 
 _ENGLISH = Wording(
@@ -44,6 +45,7 @@ _ENGLISH = Wording(
     ),
     notes="Notes on a longer text, all of which was read part by part:\n",
     nothing="A longer text was read from beginning to end; nothing in it was found to bear on the question.",
+    declining="The document does not say.",
 )
 _CHINESE = Wording(
     read=(
@@ -59,6 +61,7 @@ _CHINESE = Wording(
     ),
     notes="以下是逐部分通读一篇长文所做的笔记：\n",
     nothing="已从头到尾读完一篇长文，没有发现与问题有关的内容。",
+    declining="文档中没有提到。",
 )
 
 

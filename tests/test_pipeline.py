@@ -118,6 +118,39 @@ async def test_a_small_model_gets_few_tokens_of_document(held: Any, speech: str)
     assert 2500 < of_large.context_tokens <= 4000
 
 
+async def test_a_small_model_gets_three_passages_unless_more_are_asked_for(
+    held: Any, speech: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a billion weights find more in few whole passages; whoever sets a room or a number gets that."""
+    monkeypatch.setattr("openkimi.budget.default_context", lambda parameters: 2000)
+    free, roomy, many = (held(context_length=8192, parameters=135_000_000) for _ in range(3))
+
+    async with engine_of(free) as engine:
+        _, by_default = await run(engine, about(speech))
+    async with engine_of(roomy, max_context_tokens=2000) as engine:
+        _, with_room = await run(engine, about(speech))
+    async with engine_of(many, top_k=5) as engine:
+        _, with_number = await run(engine, about(speech))
+
+    assert len(by_default.passages) == 3
+    assert len(with_room.passages) > 5
+    assert len(with_number.passages) == 5
+
+
+async def test_equal_prompts_are_walked_once_where_chance_has_no_part(held: Any) -> None:
+    """At temperature 0 a second answer to the same prompt tells nothing new; above it may."""
+    plugin = held()
+    requests = [about("Be brief.", "Hello?", temperature=each).request for each in (0.0, 0.5)]
+
+    async with engine_of(plugin) as engine:
+        _, greedy = await run(engine, Ask(request=requests[0], mpr_candidates=3))
+        asked = len(plugin.backend.requests)
+        _, drawn = await run(engine, Ask(request=requests[1], mpr_candidates=3))
+
+    assert (greedy.paths, asked) == (1, 1)
+    assert (drawn.paths, len(plugin.backend.requests) - asked) == (3, 3)
+
+
 @pytest.mark.parametrize("cap", [50, 200, 1000])
 async def test_the_cap_on_document_text_is_honoured_exactly(held: Any, speech: str, cap: int) -> None:
     """max_context_tokens holds, also for a text that would fit the window."""
@@ -209,6 +242,35 @@ async def test_a_named_document_must_be_there(held: Any) -> None:
             await run(engine, ask)
 
 
+@pytest.mark.parametrize("change", [{"n": 3}, {"mpr_candidates": 3}, {"mode": "exhaustive"}])
+async def test_all_that_is_generated_for_a_request_has_one_share(
+    held: Any, speech: str, change: dict[str, Any]
+) -> None:
+    """The model may give it one turn together, and another request one of its own."""
+    plugin = held(context_length=8192)
+
+    async with engine_of(plugin) as engine:
+        await run(engine, Ask(request=about(speech).request, **change))
+        shares = [request.share for request in plugin.backend.requests]
+        await run(engine, about("Be brief.", "Hello?"))
+
+    assert len(shares) >= 3
+    assert len(set(shares)) == 1
+    assert plugin.backend.requests[-1].share not in {None, shares[0]}
+
+
+async def test_several_asks_of_one_request_have_one_share(held: Any) -> None:
+    """The prompts of one request take turns as one with other requests."""
+    plugin = held()
+
+    async with engine_of(plugin) as engine:
+        asks = [about("Be brief.", question) for question in ("Hello?", "Who?")]
+        _ = [event async for event in engine.answer_each(asks)]
+
+    [first, second] = [request.share for request in plugin.backend.requests]
+    assert first == second is not None
+
+
 async def test_several_answers_have_indexes_and_seeds_of_their_own(held: Any) -> None:
     """`n` runs the prompt several times, reproducibly different."""
     plugin = held()
@@ -219,6 +281,8 @@ async def test_several_answers_have_indexes_and_seeds_of_their_own(held: Any) ->
     assert {delta.index for delta in deltas} == {0, 1, 2}
     assert [delta.index for delta in deltas if delta.finish_reason].count(1) == 1
     assert sorted(request.seed for request in plugin.backend.requests) == [5, 6, 7]
+    usages = [delta.usage for delta in deltas if delta.usage]
+    assert sorted(usage.prompt_tokens > 0 for usage in usages) == [False, False, True]
 
 
 async def test_several_paths_give_one_answer_and_count_all_tokens(held: Any, speech: str) -> None:

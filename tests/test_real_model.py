@@ -298,3 +298,31 @@ async def test_logprobs_fit_the_text(tmp_path: Path) -> None:
     assert logprobs is not None
     assert "".join(logprobs.tokens or []) == completion.choices[0].text
     assert all(len(top) in (2, 3) for top in logprobs.top_logprobs or [])
+
+
+async def test_several_paths_answer_in_turns_and_tell_what_they_read(speech: str, tmp_path: Path) -> None:
+    """Three paths over one speech: one answer, a receipt with quotes from the text, and usage of all."""
+    async with gateway(tmp_path) as (engine, sdk, url):
+        await sdk.chat.completions.create(**about(speech))
+        await vectors_complete(url)
+        options = {"openkimi": {"mpr": {"candidates": 3, "gate": False, "early_stop": False, "drafts": True}}}
+        answer = await sdk.chat.completions.create(**about(speech, extra_body=options))
+        takes_turns = (await engine._ready()).backend.takes_turns
+
+    receipt = (answer.model_extra or {})["openkimi"]
+    [reasoned] = receipt["mpr"]
+    paths = reasoned["candidates"]
+    assert takes_turns
+    assert ANSWER in (answer.choices[0].message.content or "")
+    assert (receipt["paths"], reasoned["walked"], reasoned["stopped"]) == (3, 3, None)
+    assert all(path["answer"] and path["finish_reason"] in ("stop", "length") for path in paths)
+    assert any("300 billion dollars" in quote["quote"] for path in paths for quote in path["supported_by"])
+    assert all(
+        speech[quote["start"] : quote["end"]] == quote["quote"]
+        for path in paths
+        for quote in path["supported_by"]
+    )
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == sum(path["usage"]["prompt_tokens"] for path in paths)
+    assert answer.usage.completion_tokens == sum(path["usage"]["completion_tokens"] for path in paths)
+    assert (answer.choices[0].message.model_extra or {})["reasoning_content"].startswith("[1] ")

@@ -23,7 +23,7 @@ from openkimi.api.gateway import Gateway
 from openkimi.api.json_response import json_response
 from openkimi.api.openapi import generates
 from openkimi.api.sse import data
-from openkimi.gathering import Answer, Choice, usage_of_choice
+from openkimi.gathering import Answer, Choice
 from openkimi.messages import Delta, FinishReason, Usage
 from openkimi.pipeline import AnswerPart
 from openkimi.receipt import Receipt
@@ -142,7 +142,7 @@ class ChunkWriter:
 
     def _of(self, event: Delta) -> Iterator[wire.ChatCompletionChunk]:
         if event.usage is not None:
-            self._usage += usage_of_choice(event.usage, event.index)
+            self._usage += event.usage
         delta = delta_of(event)
         if delta != wire.ChoiceDelta() or event.logprobs:
             yield self._chunk(event.index, delta, logprobs=logprobs_of(event.logprobs))

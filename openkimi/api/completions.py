@@ -46,8 +46,8 @@ def completion_routes(gateway: Gateway) -> list[HTTPRouteHandler]:
         events = batch.events(gateway.engine)
         if body.stream:
             writer = CompletionWriter(header, batch, body)
-            return await gateway.stream_events(request, events, writer, each=batch.each)
-        answer = await gateway.gather(request, events, Answer(batch.size), each=batch.each)
+            return await gateway.stream_events(request, events, writer)
+        answer = await gateway.gather(request, events, Answer(batch.size))
         return json_response(completion_of(answer, header, batch, body))
 
     return [create_completion]
@@ -57,7 +57,6 @@ def completion_of(
     answer: Answer, header: Header, batch: Batch, body: wire.CompletionRequest
 ) -> wire.Completion:
     """Write a whole answer."""
-    usages = (batch.usage(choice.usage, at) for at, choice in enumerate(answer.choices))
     each = body.n or 1
     shown = batch.best(answer.choices, each)
     several = len(batch.prompts) > 1
@@ -75,7 +74,7 @@ def completion_of(
             )
             for at, index in enumerate(shown)
         ],
-        usage=usage_of(sum(usages, start=Usage())),
+        usage=usage_of(answer.usage),
         openkimi=UNSET if several else batch.receipt(0, {index: at for at, index in enumerate(shown)}),
     )
 
@@ -134,7 +133,7 @@ class CompletionWriter:
     def _of(self, event: Delta) -> Iterator[wire.Completion]:
         index = event.index
         if event.usage is not None:
-            self._usage += self._batch.usage(event.usage, index)
+            self._usage += event.usage
         if event.content or event.logprobs:
             tokens = self._tokens[index].add(event.logprobs)
             yield self._piece(wire.CompletionChoice(index=index, text=event.content, logprobs=tokens))

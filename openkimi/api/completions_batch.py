@@ -10,9 +10,10 @@ from msgspec import UNSET, UnsetType
 
 from openkimi.engine import KimiEngine
 from openkimi.errors import RequestError
-from openkimi.gathering import Choice, usage_of_choice
+from openkimi.gathering import Choice
 from openkimi.messages import Delta, Usage
 from openkimi.pipeline import Event
+from openkimi.progress import Progress
 from openkimi.receipt import Receipt
 from openkimi.turn import Ask
 
@@ -36,10 +37,6 @@ class Batch:
         """Return the number of the prompt that a choice answers."""
         return index // self.each
 
-    def usage(self, usage: Usage, index: int) -> Usage:
-        """Return the tokens to add for a choice; a prompt counts with its first answer."""
-        return usage_of_choice(usage, index % self.each)
-
     async def events(self, engine: KimiEngine) -> AsyncGenerator[Event, None]:
         """Answer the prompts, and keep their receipts.
 
@@ -59,7 +56,13 @@ class Batch:
                         continue
                     if isinstance(event, Receipt):
                         self.receipts[at] = event
-                    yield event
+                    yield self._numbered(event, at) if isinstance(event, Progress) else event
+
+    def _numbered(self, progress: Progress, prompt: int) -> Progress:
+        """Say of which of all answers it is, where it is of one of them."""
+        if progress.stage != "reasoning" or self.size == 1:
+            return progress
+        return msgspec.structs.replace(progress, choice=prompt * self.each + (progress.choice or 0))
 
     def best(self, choices: Sequence[Choice], n: int) -> list[int]:
         """Choose the ``n`` answers of each prompt whose tokens were likeliest on average; by number."""
@@ -84,8 +87,9 @@ class Batch:
         for at, ask in enumerate(self._asks):
             with self._naming_parameters():
                 usage = Usage(prompt_tokens=await engine.count_prompt(ask.request))
-            for index in range(at * self.each, (at + 1) * self.each):
-                yield Delta(finish_reason="length", usage=usage, index=index)
+            for number in range(self.each):
+                used = Usage() if number else usage
+                yield Delta(finish_reason="length", usage=used, index=at * self.each + number)
 
     @contextmanager
     def _naming_parameters(self) -> Iterator[None]:

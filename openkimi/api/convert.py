@@ -23,7 +23,7 @@ from openkimi.messages import (
     TopLogprob,
     Usage,
 )
-from openkimi.turn import Ask
+from openkimi.turn import Ask, PathOptions
 
 _MAX_STOP = 16
 _TEXTS = frozenset({"text", "input_text", "output_text"})
@@ -53,9 +53,21 @@ def ask_for(request: GenerateRequest, own: wire.OpenKimiOptions | None, *, n: in
         n=n,
         documents=None if own.documents is None else tuple(own.documents),
         mpr_candidates=own.mpr.candidates if own.mpr else None,
+        mpr=_path_options(own.mpr) if own.mpr else PathOptions(),
         citations=own.citations is not False,
         mode=own.mode or "auto",
         max_calls=own.max_calls,
+    )
+
+
+def _path_options(own: wire.MprOptions) -> PathOptions:
+    return PathOptions(
+        gate=own.gate,
+        early_stop=own.early_stop,
+        timeout=own.timeout,
+        max_total_tokens=own.max_total_tokens,
+        on_unsupported=own.on_unsupported,
+        drafts=bool(own.drafts),
     )
 
 

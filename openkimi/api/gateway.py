@@ -74,14 +74,9 @@ class Gateway:
         request: HttpRequest,
         events: AsyncGenerator[Event, None],
         answer: Answer,
-        *,
-        each: int | None = None,
     ) -> Answer:
-        """Gather events into an answer, for as long as the client stays and the deadline allows.
-
-        ``each`` choices in a row share a prompt, None for all of them.
-        """
-        events = self.limits.metered(request, events, each=each)
+        """Gather events into an answer, for as long as the client stays and the deadline allows."""
+        events = self.limits.metered(request, events)
         with Connected(request.receive), self._deadline() as deadline:
             async with aclosing(events):
                 async for event in events:
@@ -94,11 +89,9 @@ class Gateway:
         request: HttpRequest,
         events: AsyncGenerator[Event, None],
         writer: Writer,
-        *,
-        each: int | None = None,
     ) -> Response[Any]:
         """Write events as server-sent ones; what fails before they start is raised."""
-        events = self.limits.metered(request, events, each=each)
+        events = self.limits.metered(request, events)
         return EventStreamResponse(EventStream(events, writer, deadline=self._deadline()))
 
     async def run(self, request: HttpRequest, work: Coroutine[Any, Any, T]) -> T:

@@ -96,14 +96,11 @@ class Limits:
             await self._charge(account, tokens)
 
     def metered(
-        self, connection: Connection, events: AsyncGenerator[Event, None], *, each: int | None = None
+        self, connection: Connection, events: AsyncGenerator[Event, None]
     ) -> AsyncGenerator[Event, None]:
-        """Charge for an answer's tokens when it ends, or when its caller leaves.
-
-        ``each`` choices in a row share a prompt, None for all of them.
-        """
+        """Charge for an answer's tokens when it ends, or when its caller leaves."""
         account = connection.scope["state"].get(_ACCOUNT)
-        return metered(events, Meter(each), partial(self._charge, account)) if account else events
+        return metered(events, Meter(), partial(self._charge, account)) if account else events
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncGenerator[None, None]:

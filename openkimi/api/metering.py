@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from openkimi.gathering import usage_of_choice
 from openkimi.messages import Usage
 from openkimi.pipeline import Event
 from openkimi.progress import Progress
@@ -16,15 +15,14 @@ from openkimi.receipt import Receipt
 class Meter:
     """The tokens of an answer, as far as it came.
 
-    A choice that ended tells them. Of one that did not, each piece counts as a token, and its prompt and what
-    was spent before it count too: who leaves before the end has used the model all the same. ``each`` choices
-    in a row share a prompt, None for all of them.
+    A choice that ended tells them. Of one that did not, each piece counts as a token, and what was spent
+    before it counts too, as does the prompt where no choice has ended: who leaves before the end has used the
+    model all the same.
     """
 
-    def __init__(self, each: int | None = None) -> None:
-        self._each = each
+    def __init__(self) -> None:
         self._prompt = 0
-        self._spent = 0
+        self._spent: Counter[int] = Counter()
         self._pieces: Counter[int] = Counter()
         self._usage: dict[int, Usage] = {}
 
@@ -33,11 +31,9 @@ class Meter:
         if isinstance(event, Receipt):
             self._prompt = event.prompt_tokens
         elif isinstance(event, Progress):
-            self._spent += event.spent.total_tokens if event.spent else 0
+            self._spent[event.choice or 0] += event.spent.total_tokens if event.spent else 0
         elif event.usage is not None:
-            known = self._usage.get(event.index, Usage())
-            place = event.index % self._each if self._each else event.index
-            self._usage[event.index] = known + usage_of_choice(event.usage, place)
+            self._usage[event.index] = self._usage.get(event.index, Usage()) + event.usage
         elif event.content or event.reasoning or event.tool_calls:
             self._pieces[event.index] += 1
 
@@ -45,8 +41,13 @@ class Meter:
     def tokens(self) -> int:
         """All tokens so far, read and written."""
         told = sum(usage.prompt_tokens + usage.completion_tokens for usage in self._usage.values())
-        untold = sum(pieces for index, pieces in self._pieces.items() if index not in self._usage)
-        return told + untold + (0 if self._usage else self._prompt + self._spent)
+        untold = sum(
+            tokens
+            for counted in (self._pieces, self._spent)
+            for index, tokens in counted.items()
+            if index not in self._usage
+        )
+        return told + untold + (0 if self._usage else self._prompt)
 
 
 async def metered(

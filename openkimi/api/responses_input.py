@@ -11,10 +11,11 @@ from openkimi.api.responses_request import InputItem, InputPart, ResponsesReques
 from openkimi.citations import Citation
 from openkimi.errors import RequestError, UnsupportedParameter
 from openkimi.messages import ImagePart, Message, Part, TextPart, ToolCall
+from openkimi.path_receipt import MprReceipt, Quote
 from openkimi.receipt import Passage, Receipt
 
 T = TypeVar("T")
-P = TypeVar("P", Passage, Citation)
+P = TypeVar("P", Passage, Citation, Quote)
 
 _TEXTS = frozenset({"input_text", "output_text", "text"})
 
@@ -52,7 +53,15 @@ class Conversation:
             receipt,
             passages=tuple(map(self._placed, receipt.passages)),
             citations=tuple(map(self._placed, receipt.citations)),
+            mpr=tuple(map(self._reasoned, receipt.mpr)),
         )
+
+    def _reasoned(self, reasoned: MprReceipt) -> MprReceipt:
+        paths = (
+            msgspec.structs.replace(path, supported_by=tuple(map(self._placed, path.supported_by)))
+            for path in reasoned.candidates
+        )
+        return msgspec.structs.replace(reasoned, candidates=tuple(paths))
 
     def _placed(self, passage: P) -> P:
         if passage.message is None:

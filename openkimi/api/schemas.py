@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from openkimi.messages import FinishReason, Role
-from openkimi.modes import Mode
+from openkimi.modes import Mode, OnUnsupported
 from openkimi.receipt import Receipt
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -162,9 +162,15 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MprOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How many reasoning paths this request takes."""
+    """How many reasoning paths this request takes, what they may cost, and what becomes of them."""
 
     candidates: Annotated[int, msgspec.Meta(ge=1, le=32)] | None = None
+    gate: bool | None = None
+    early_stop: bool | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0, description="Seconds.")] | None = None
+    max_total_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    on_unsupported: OnUnsupported | None = None
+    drafts: bool | None = None
 
 
 class OpenKimiOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,15 +10,18 @@ import msgspec
 import structlog
 
 from openkimi import ConfigError
-from openkimi_gguf.fetching import hub_cache, stored
-from openkimi_gguf.models import CATALOGUE, CatalogueEntry, locate, resolve
-from openkimi_gguf.sources import HubSource
+from openkimi_gguf.catalogue import CATALOGUE, CatalogueEntry, Purpose
+from openkimi_gguf.fetching import obtain, on_hub, place_of, stored
+from openkimi_gguf.hub import HubSource
+from openkimi_gguf.models import locate
+from openkimi_gguf.progress import drawn, logged
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """A model of the catalogue as ``list --json`` shows it; ``path`` is None until it is fetched."""
 
     name: str
+    purpose: Purpose
     size: int | None
     languages: tuple[str, ...]
     license: str
@@ -42,15 +45,21 @@ def list_models(as_json: bool) -> None:
     for model in listed:
         size = f"{model.size / 1e6:.0f} MB" if model.size else "-"
         state = "fetched" if model.path else "not fetched"
-        click.echo(f"{model.name:24} {size:>7}  {','.join(model.languages):6} {model.license:11} {state}")
+        click.echo(
+            f"{model.name:24} {model.purpose:9} {size:>7}  {','.join(model.languages):6} "
+            f"{model.license:11} {state}"
+        )
 
 
 @models.command()
 @click.argument("name")
 def pull(name: str) -> None:
-    """Fetch a model, by catalogue name or hf:owner/repo/file.gguf, and print its path."""
+    """Fetch a model, by catalogue name or hf:owner/repo/file.gguf, and print its path.
+
+    One that was interrupted goes on where it ended, if it comes from the hub.
+    """
     try:
-        click.echo(str(resolve(name)))
+        click.echo(str(obtain(locate(name), report=drawn if sys.stderr.isatty() else logged)))
     except ConfigError as error:
         raise click.ClickException(error.message) from error
 
@@ -72,18 +81,21 @@ def log_to_stderr() -> None:
     """Keep the output for what a command prints: logs go to standard error, without the details."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Looked up anew for each line: while a bar is drawn, standard error is the bar's.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
 
 
 def _listed(entry: CatalogueEntry) -> Listed:
-    path = stored(entry)
+    path = place_of(entry)
+    here = path.is_file() and entry.size in (None, path.stat().st_size)
     return Listed(
         name=entry.name,
+        purpose=entry.purpose,
         size=entry.size,
         languages=entry.languages,
         license=entry.license,
-        path=str(path) if path else None,
+        path=str(path) if here else None,
     )
 
 
@@ -92,7 +104,7 @@ def _here(name: str) -> str | None:
     if isinstance(place, CatalogueEntry):
         return str(path) if (path := stored(place)) else None
     if isinstance(place, HubSource):
-        return str(path) if (path := place.cached(hub_cache())) else None
+        return str(path) if (path := on_hub(place)) else None
     return str(place)
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from openkimi import Finding
 from openkimi_gguf.available import UNKNOWN, available_memory
-from openkimi_gguf.fetching import cache_folder, fault_of
+from openkimi_gguf.catalogue import CatalogueEntry
+from openkimi_gguf.fetching import fault_of, on_hub, place_of
+from openkimi_gguf.hub import HubSource
 from openkimi_gguf.memory import kv_bytes_per_token
 from openkimi_gguf.metadata import Metadata, MetadataError, read_metadata
-from openkimi_gguf.models import CatalogueEntry, locate
+from openkimi_gguf.models import locate
 from openkimi_gguf.options import GgufOptions
-from openkimi_gguf.sources import HubSource
+from openkimi_gguf.parts import model_files
 
 _MB = 1_000_000
 _TOKENS = 8192
@@ -24,11 +26,11 @@ def diagnose_model(options: GgufOptions) -> Iterator[Finding]:
     """Look at the file that ``llm.model_path`` names, and at the memory that it will take."""
     found = locate(options.model_path)
     if isinstance(found, HubSource):
-        yield Finding(what="model", says=f"{options.model_path} comes from the hub, which checks it")
+        yield from _of_hub(found, options)
     elif isinstance(found, CatalogueEntry):
         yield from _known(found, options)
     else:
-        yield Finding(what="model", says=f"{found}, {found.stat().st_size / _MB:.0f} MB")
+        yield Finding(what="model", says=f"{found}, {_size(found) / _MB:.0f} MB")
         yield from _memory(found, options)
 
 
@@ -46,9 +48,20 @@ def diagnose_gpu(options: GgufOptions, devices: Callable[[], list[str]], *, reme
     return Finding(what="GPU", says="none; the model runs on the processor")
 
 
+def _of_hub(source: HubSource, options: GgufOptions) -> Iterator[Finding]:
+    """Look at a model of the hub."""
+    path = on_hub(source)
+    if path is None:
+        says = f"{options.model_path} is fetched from the hub at the first start"
+        yield Finding(what="model", state="warning", says=says)
+    else:
+        yield Finding(what="model", says=f"{path}, {_size(path) / _MB:.0f} MB")
+        yield from _memory(path, options)
+
+
 def _known(entry: CatalogueEntry, options: GgufOptions) -> Iterator[Finding]:
     """Look at a model of the catalogue."""
-    path = cache_folder() / entry.filename
+    path = place_of(entry)
     if not path.is_file():
         size = f" ({entry.size / _MB:.0f} MB)" if entry.size else ""
         says, remedy = (
@@ -73,7 +86,7 @@ def _memory(path: Path, options: GgufOptions) -> Iterator[Finding]:
         remedy = "fetch the file again, or take another one"
         yield Finding(what="model", state="broken", says=f"{path}: {error}", remedy=remedy)
         return
-    there, weights = available_memory(), path.stat().st_size
+    there, weights = available_memory(), _size(path)
     length = options.window(_trained(header))
     cache = length * (kv_bytes_per_token(header, "f16", "f16") or 0)
     says = f"about {(weights + cache) / _MB:.0f} MB for weights and {length} tokens of cache"
@@ -86,6 +99,11 @@ def _memory(path: Path, options: GgufOptions) -> Iterator[Finding]:
     else:
         remedy = "end other programs, set a smaller llm.context_length, or take a smaller model"
         yield Finding(what="memory", state="warning", says=says, remedy=remedy)
+
+
+def _size(path: Path) -> int:
+    """Count the bytes of a model, all its files together."""
+    return sum(file.stat().st_size for file in model_files(path))
 
 
 def _trained(header: Metadata) -> int:

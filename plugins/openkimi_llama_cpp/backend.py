@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,10 +21,12 @@ from openkimi import (
 from openkimi_gguf.fetching import fetch
 from openkimi_gguf.form import NO_FORM, form_for, offered
 from openkimi_gguf.pieces import Infill
+from openkimi_gguf.purpose import check_writes
 from openkimi_gguf.settling import settle
 from openkimi_gguf.template import ChatTemplate
 from openkimi_llama_cpp.generation import Prompt
 from openkimi_llama_cpp.job import Job
+from openkimi_llama_cpp.loading import discard
 from openkimi_llama_cpp.model import Model
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.placement import gpu_layers
@@ -45,13 +47,14 @@ async def open_backend(options: LlamaCppOptions) -> AsyncIterator[Backend]:
         ConfigError: the model cannot be had or loaded.
     """
     path = await fetch(options.model_path)
+    await asyncio.to_thread(check_writes, path)
     worker = ThreadPoolExecutor(1, "llama-cpp")
     loading = worker.submit(Model, path, options)
     try:
         model = await asyncio.wrap_future(loading)
         prompts = await asyncio.to_thread(_prompts, model, path, options)
     except BaseException:
-        worker.submit(_discard, loading)
+        worker.submit(discard, loading)
         worker.shutdown(wait=False)
         raise
     backend = LlamaCppBackend(model, options, worker, prompts)
@@ -87,7 +90,9 @@ class LlamaCppBackend(Backend):
         self._template = ChatTemplate(
             model.template, bos=model.vocabulary.bos_text, eos=model.vocabulary.eos_text
         )
-        self._scheduler = Scheduler(model.context, prompts, together=_together(model, options))
+        together = _together(model, options)
+        self.takes_turns = not together
+        self._scheduler = Scheduler(model.context, prompts, together=together)
         self._work = worker.submit(self._scheduler.run)
 
     @property
@@ -194,9 +199,3 @@ def _together(model: Model, options: LlamaCppOptions) -> bool:
     if options.cont_batching is not None:
         return options.cont_batching
     return gpu_layers(options, model.library) != 0
-
-
-def _discard(loading: Future[Model]) -> None:
-    """Free a model that nobody waits for any more."""
-    if not loading.cancelled() and loading.exception() is None:
-        loading.result().close()

@@ -47,3 +47,14 @@ class Batch:
         self._wanted[:count] = 1
         self._batch.n_tokens = count
         return self._batch
+
+    def whole(self, sequences: Sequence[Sequence[int]]) -> Any:
+        """Lay out several whole sequences, one stream each from 0 on; all outputs are wanted."""
+        lengths = [len(tokens) for tokens in sequences]
+        count = sum(lengths)
+        self._token[:count] = np.concatenate(sequences)
+        self._position[:count] = np.concatenate([np.arange(length) for length in lengths])
+        self._stream[:count] = np.repeat(np.arange(len(lengths)), lengths)
+        self._wanted[:count] = 1
+        self._batch.n_tokens = count
+        return self._batch

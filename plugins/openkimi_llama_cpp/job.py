@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from typing import Any
 
 from openkimi import Delta, GenerateRequest, Usage
@@ -15,7 +16,7 @@ from openkimi_llama_cpp.vocabulary import Logits
 
 
 class Job:
-    """A request that the scheduler works on; the earlier it is ``due``, in its time, the sooner it goes on.
+    """An answer that the scheduler works on; those of one ``share`` belong to one caller's request.
 
     Whoever asked reads ``deltas`` up to a None, and finds an ``error`` there where it failed. ``done`` is set
     when nothing is held any more.
@@ -27,7 +28,7 @@ class Job:
         self.tokens = prompt.tokens
         self.reproducible = request.seed is not None or request.temperature <= 0
         self.cancelled = False
-        self.due = 0.0
+        self.share: Hashable = self if request.share is None else request.share
         self.token = -1
         self.deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
         self.error: Exception | None = None
@@ -54,6 +55,16 @@ class Job:
     def read(self) -> int:
         """How many of its tokens the stream holds."""
         return len(self.stream.tokens)
+
+    @property
+    def unread(self) -> int:
+        """How many of its tokens are left to read."""
+        return len(self.tokens) - self.read
+
+    @property
+    def written(self) -> int:
+        """How many tokens of the answer there are."""
+        return 0 if self._writer is None else self._writer.written
 
     def begin(self, context: Context, stream: Stream) -> None:
         """Take a stream.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 from typing import Any
 
-from openkimi import ConfigError
+from openkimi_gguf.room import fits
 from openkimi_llama_cpp.context import Context
-from openkimi_llama_cpp.library import load_library, sink
-from openkimi_llama_cpp.memory import fits
+from openkimi_llama_cpp.gpus import gpus_of
+from openkimi_llama_cpp.library import load_library
+from openkimi_llama_cpp.offload import check_offload
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.placement import gpu_layers
 from openkimi_llama_cpp.vocabulary import Vocabulary
+from openkimi_llama_cpp.weights import load_weights
 
 
 class Model:
@@ -46,19 +47,8 @@ class Model:
 
     def _load(self, path: Path, options: LlamaCppOptions) -> Any:
         library = self.library
-        params = library.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers(options, library)
-        if params.n_gpu_layers == 0 and not fits(path, options):
-            # Weights repacked for this processor are a copy, which cannot be dropped like the file's.
-            params.use_extra_bufts = False
-        no_devices = (ctypes.c_void_p * 1)(None)
-        if options.device == "cpu":
-            params.devices = ctypes.addressof(no_devices)
-        sink.errors.clear()
-        weights = library.llama_model_load_from_file(str(path).encode(), params)
-        if not weights:
-            reason = next(iter(sink.errors), "llama.cpp gives no reason")
-            raise ConfigError(
-                f"llm.model_path: '{path}' is damaged or of a kind llama.cpp cannot read: {reason}"
-            )
-        return weights
+        layers = gpu_layers(options, library)
+        if layers:
+            check_offload(path, options, layers, gpus_of(library))
+        repack = layers != 0 or fits(path, options, options.parallel or 1)
+        return load_weights(library, path, options, repack=repack)

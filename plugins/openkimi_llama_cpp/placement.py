@@ -9,6 +9,7 @@ from openkimi_gguf import threads
 from openkimi_gguf.available import available_memory
 from openkimi_gguf.memory import row_size
 from openkimi_gguf.options import KVType
+from openkimi_gguf.placement import ModelOptions
 from openkimi_llama_cpp.options import LlamaCppOptions
 
 STREAMS = 4
@@ -27,7 +28,7 @@ GGML_TYPES: dict[KVType, int] = {
 }
 
 
-def gpu_layers(options: LlamaCppOptions, library: Any) -> int:
+def gpu_layers(options: ModelOptions, library: Any) -> int:
     """Count the layers that go onto the GPU, -1 for all.
 
     Raises:

@@ -1,16 +1,11 @@
-"""Works on several answers at once, in one thread: a slice of a prompt or a token of one after the other.
-
-Prompts and answers share the model's time by their numbers, so that a long prompt does not hold up an answer
-that is being written. Of the prompts, that one is read which would end first if all were read side by side
-(fair queueing, Demers et al. 1989): a short one overtakes a long one, equal ones keep their order, and none
-ends much later than it would side by side. Of the answers, that one goes on which has had the least time.
-"""
+"""Works on several answers at once, in one thread: a slice of a prompt or a token of one after the other."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
 import structlog
 
@@ -19,6 +14,7 @@ from openkimi_llama_cpp.context import UNIT, Context, Interrupted, Stream
 from openkimi_llama_cpp.job import Job
 from openkimi_llama_cpp.prompts import Prompts
 from openkimi_llama_cpp.reading import common_prefix
+from openkimi_llama_cpp.turns import Turns
 
 # A slice of a prompt takes about so many seconds, which is what somebody else may have to wait.
 SLICE_SECONDS = 0.3
@@ -41,15 +37,15 @@ class Scheduler:
     def __init__(self, context: Context, prompts: Prompts, *, together: bool) -> None:
         self._context = context
         self._prompts = prompts
-        self._together = together
+        self._turns = Turns(together=together)
+        # A request with many answers leaves a stream to others, which costs nothing where answers take turns.
+        self._spare = 0 if together else 1
         self._changed = threading.Condition()
         self._running: Sequence[Job] = ()
         self._waiting: list[Job] = []
         self._active: dict[Stream, Job] = {}
         self._closed = False
         self._seconds_per_token = 0.0
-        self._tokens_read = 0.0  # of each prompt, had they all been read side by side
-        self._clocks = {True: 0.0, False: 0.0}  # the time of each prompt that is read, and of each answer
 
     @property
     def busy(self) -> bool:
@@ -88,9 +84,8 @@ class Scheduler:
         while self._wait():
             self._drop_cancelled()
             self._begin()
-            jobs, count = self._next()
-            if jobs:
-                self._step(jobs, count)
+            if jobs := self._turns.next(list(self._active.values())):
+                self._step(jobs)
         with self._changed:
             left, self._waiting = [*self._active.values(), *self._waiting], []
             self._active.clear()
@@ -118,24 +113,31 @@ class Scheduler:
             self._end(job)
 
     def _begin(self) -> None:
-        """Give streams to waiting jobs, in the order that they came."""
+        """Give streams to waiting jobs: to those first whose request has the fewest, then as they came."""
         with self._changed:
             waiting = list(self._waiting)
-        for job in waiting:
+        sharing = set[Hashable]()
+        while waiting:
             free = [stream for stream in self._context.streams if stream not in self._active]
-            if not free:
+            held = Counter(job.share for job in self._active.values())
+            job = min(waiting, key=lambda job: held[job.share])
+            if len(free) <= (len(sharing - held.keys()) + self._spare if held[job.share] else 0):
                 return
-            if self._is_being_read(job):
-                continue
-            with self._changed:
-                self._waiting.remove(job)
-            try:
-                stream = self._prompts.stream_for(job.tokens, free, reproducible=job.reproducible)
-                self._active[stream] = job
-                job.begin(self._context, stream)
-                job.due = self._tokens_read + len(job.tokens) - job.read
-            except Exception as error:  # noqa: BLE001 - one job's failure is its own
-                self._fail([job], error)
+            waiting.remove(job)
+            if not self._is_being_read(job):
+                self._start(job, free)
+            else:
+                sharing.add(job.share)
+
+    def _start(self, job: Job, free: Sequence[Stream]) -> None:
+        with self._changed:
+            self._waiting.remove(job)
+        try:
+            stream = self._prompts.stream_for(job.tokens, free, reproducible=job.reproducible)
+            self._active[stream] = job
+            job.begin(self._context, stream)
+        except Exception as error:  # noqa: BLE001 - one job's failure is its own
+            self._fail([job], error)
 
     def _is_being_read(self, job: Job) -> bool:
         """Tell whether another job is about to read the beginning of this one's prompt, for both of them."""
@@ -145,27 +147,14 @@ class Scheduler:
         others = [stream for stream in self._context.streams if stream not in reading]
         return ahead > UNIT + self._prompts.known(job.tokens, others, reproducible=job.reproducible)
 
-    def _next(self) -> tuple[list[Job], int]:
-        """Choose the jobs that go on now, with the number of all jobs that do what they do."""
-        readers = [job for job in self._active.values() if job.reading]
-        writers = [job for job in self._active.values() if not job.reading]
-        if not readers or not writers:
-            self._clocks[not readers] = self._clocks[bool(readers)]
-        if readers and self._clocks[True] <= self._clocks[False]:
-            return [min(readers, key=lambda job: job.due)], len(readers)
-        if self._together or not writers:
-            return writers, len(writers)
-        return [min(writers, key=lambda job: job.due)], len(writers)
-
-    def _step(self, jobs: list[Job], count: int) -> None:
+    def _step(self, jobs: list[Job]) -> None:
         with self._changed:
             if self._closed or any(job.cancelled for job in jobs):
                 return
             self._context.interrupt.clear()
             self._running = jobs
-        began, reading = time.perf_counter(), jobs[0].reading
         try:
-            finished = self._advance(jobs, count)
+            finished = self._read(jobs[0]) if jobs[0].reading else self._write(jobs)
         except Interrupted:
             finished = []
         except Exception as error:  # noqa: BLE001 - handed to those who wait for the answers
@@ -174,41 +163,45 @@ class Scheduler:
         finally:
             with self._changed:
                 self._running = ()
-            passed = time.perf_counter() - began
-            self._clocks[reading] += passed / count
-            for job in jobs:
-                job.due = self._clocks[False] if reading and not job.reading else job.due
-                job.due += 0.0 if reading else passed / len(jobs)
         for job in finished:
             self._end(job)
 
-    def _advance(self, jobs: list[Job], count: int) -> list[Job]:
-        """Read a slice of a prompt, or write a token of each answer; return the jobs that are done."""
-        [job, *others] = jobs
-        if job.reading:
-            return [job] if self._read(job, count) else []
-        if not others:
-            return [job] if job.write(self._context.decode(job.stream, [job.token])) else []
-        logits = self._context.decode_each([job.stream for job in jobs], [job.token for job in jobs])
-        return [job for job, own in zip(jobs, logits, strict=True) if job.write(own)]
-
-    def _read(self, job: Job, readers: int) -> bool:
+    def _read(self, job: Job) -> list[Job]:
+        """Read a slice of a prompt; return the job if it is done."""
         before, began = job.read, time.perf_counter()
-        done = job.read_on(self._slice())
-        count = job.read - before
-        self._tokens_read += count / readers
-        if count >= UNIT:
-            self._seconds_per_token = (time.perf_counter() - began) / count
-        return done
+        try:
+            return [job] if job.read_on(self._slice()) else []
+        finally:
+            count, seconds = max(0, job.read - before), time.perf_counter() - began
+            self._turns.read(job, count, seconds)
+            if count >= UNIT:
+                self._seconds_per_token = seconds / count
+
+    def _write(self, jobs: list[Job]) -> list[Job]:
+        """Write a token of each answer; return the jobs that are done."""
+        began = time.perf_counter()
+        try:
+            if len(jobs) == 1:
+                [job] = jobs
+                return [job] if job.write(self._context.decode(job.stream, [job.token])) else []
+            logits = self._context.decode_each([job.stream for job in jobs], [job.token for job in jobs])
+            return [job for job, own in zip(jobs, logits, strict=True) if job.write(own)]
+        finally:
+            self._turns.wrote(jobs, time.perf_counter() - began)
 
     def _slice(self) -> int:
         """Choose how many tokens to read at once, so that whoever is here or comes need not wait long."""
         most = self._context.most_at_once if self._context.interrupt.native else UNIT
-        alone = len(self._active) + len(self._waiting) == 1
-        seconds = SLICE_SECONDS_ALONE if alone else SLICE_SECONDS
+        seconds = SLICE_SECONDS_ALONE if self._alone() else SLICE_SECONDS
         tokens = max(UNIT, min(most, int(seconds / (self._seconds_per_token or A_TOKEN))))
         # Powers of two: 192 tokens took longer each than 128, by a tenth, and 512 a tenth less.
         return 1 << tokens.bit_length() - 1
+
+    def _alone(self) -> bool:
+        """Tell whether all are of one request, and nobody waits for the next word."""
+        with self._changed:
+            requests = {job.share for job in (*self._active.values(), *self._waiting)}
+        return len(requests) == 1 and all(job.reading for job in self._active.values())
 
     def _fail(self, jobs: Sequence[Job], error: Exception) -> None:
         if not isinstance(error, OpenKimiError):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import threading
 import time
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import structlog
 from numpy.typing import NDArray
 
 from openkimi import ConfigError
+from openkimi_gguf.parts import model_files
 from openkimi_llama_cpp.context import Ending, Snapshot
 from openkimi_llama_cpp.prompt_cache import covers
 from openkimi_llama_cpp.reading import best
@@ -52,7 +55,10 @@ class StateFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StateFiles:
-    """The files of one folder that fit the model with that fingerprint; ``limit`` bytes for all models."""
+    """The files of one folder that fit the model with that fingerprint; ``limit`` bytes for all models.
+
+    One thread may save while another one looks for what is saved.
+    """
 
     def __init__(self, folder: Path, limit: int, model: str) -> None:
         """Look through the folder.
@@ -69,6 +75,7 @@ class StateFiles:
         except OSError as error:
             raise ConfigError(f"llm.slot_save_path: '{folder}' cannot be used: {error.strerror}") from error
         _sweep(folder)
+        self._lock = threading.Lock()  # held where the list is changed; it is never changed in place
         self._files = [file for path in paths if (file := self._look(path)) is not None]
 
     def best(self, tokens: list[int], *, reproducible: bool) -> tuple[int, StateFile | None]:
@@ -117,11 +124,10 @@ class StateFiles:
         except OSError as error:
             _log.warning("slot_not_saved", folder=str(self._folder), reason=error.strerror or str(error))
             return
-        superseded = [file for file in self._files if covers(tokens, file.tokens)]
-        self._files = [file for file in self._files if file not in superseded]
-        for file in superseded:
-            file.path.unlink(missing_ok=True)
-        self._files.append(StateFile(path=path, tokens=tokens, even=snapshot.even))
+        superseded = [file.path for file in self._files if covers(tokens, file.tokens)]
+        self._change(superseded, StateFile(path=path, tokens=tokens, even=snapshot.even))
+        for old in superseded:
+            old.unlink(missing_ok=True)
         _log.info("slot_saved", tokens=len(tokens), megabytes=round(size / 1e6, 1))
 
     def _write(self, path: Path, header: bytes, tokens: NDArray[np.int32], data: NDArray[np.uint8]) -> None:
@@ -144,7 +150,7 @@ class StateFiles:
                 return
             path.unlink(missing_ok=True)
             total -= length
-            self._files = [file for file in self._files if file.path != path]
+            self._change([path])
 
     def _look(self, path: Path) -> StateFile | None:
         """Read a file's header and token ids; None unless it is this model's."""
@@ -163,25 +169,31 @@ class StateFiles:
             return None
         return StateFile(path=path, tokens=tokens, even=header.even)
 
+    def _change(self, gone: Sequence[Path], *new: StateFile) -> None:
+        with self._lock:
+            self._files = [*(file for file in self._files if file.path not in gone), *new]
+
     def _drop(self, file: StateFile, reason: str) -> None:
         _log.warning("slot_ignored", path=str(file.path), reason=reason)
-        self._files = [kept for kept in self._files if kept is not file]
+        self._change([file.path])
         with suppress(OSError):
             file.path.unlink(missing_ok=True)
 
 
 def fingerprint(model: Path, *details: object) -> str:
-    """Name a model file by its size and samples of its bytes, with whatever else a state depends on.
+    """Name a model by its files' sizes and samples of their bytes, with whatever else a state depends on.
 
     Reading gigabytes at each start would take longer than it saves.
     """
-    size = model.stat().st_size
-    digest = hashlib.blake2b(repr((size, *details)).encode(), digest_size=16)
-    with model.open("rb") as file:
-        digest.update(file.read(1 << 20))
-        for at in range(0, size, max(size // 64, 1)):
-            file.seek(at)
-            digest.update(file.read(1 << 16))
+    digest = hashlib.blake2b(digest_size=16)
+    for path in model_files(model):
+        size = path.stat().st_size
+        digest.update(repr((size, *details)).encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+            for at in range(0, size, max(size // 64, 1)):
+                file.seek(at)
+                digest.update(file.read(1 << 16))
     return digest.hexdigest()
 
 

@@ -46,13 +46,13 @@ class Vocabulary:
 
     def tokenize(self, text: str) -> list[int]:
         """Turn a text into ids, control tokens taken as text."""
-        data = text.encode("utf-8", "replace")
-        size = len(data) + 8
-        buffer = (ctypes.c_int32 * size)()
-        count = self._library.llama_tokenize(self.handle, data, len(data), buffer, size, False, False)
-        if count < 0:
-            raise BackendError("the text is too long to be tokenised")
-        return buffer[:count]
+        return self._tokenize(text, frame=False)
+
+    def frame(self) -> tuple[list[int], list[int]]:
+        """Return the ids that belong before and after a whole text, as the model was trained."""
+        ids = self._tokenize("", frame=True)
+        before = ids[:1] if len(ids) > 1 or ids == [self.bos] else []
+        return before, ids[len(before) :]
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text."""
@@ -78,6 +78,15 @@ class Vocabulary:
     def ids(self, texts: Iterable[str]) -> frozenset[int]:
         """Find the special tokens of some texts; those that the model lacks are left out."""
         return self._markers.of(texts)
+
+    def _tokenize(self, text: str, *, frame: bool) -> list[int]:
+        data = text.encode("utf-8", "replace")
+        size = len(data) + 8
+        buffer = (ctypes.c_int32 * size)()
+        count = self._library.llama_tokenize(self.handle, data, len(data), buffer, size, frame, False)
+        if count < 0:
+            raise BackendError("the text is too long to be tokenised")
+        return buffer[:count]
 
     def _is_control(self, token: int) -> bool:
         flags = self._library.llama_vocab_get_attr(self.handle, token)

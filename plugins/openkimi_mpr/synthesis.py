@@ -1,144 +1,171 @@
 """One answer of several candidates, by choosing.
 
-Small models lose more by merging texts than they gain: over relevant contexts the best synthesis measured
-was selection, one to nine points of F1 under an oracle's choice. Self-consistency in general does not help
-long-context questions much (arXiv 2411.01101), so expect little where one path is good already.
+Small models lose more by merging texts than they gain: the best synthesis measured is selection. What helps
+to select is whether an answer stands in what its path read, then how many agree; the model's own probability
+across contexts prefers confident nonsense. Votes alone do not help long-context questions much
+(arXiv 2411.01101).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import asyncio
+from abc import abstractmethod
+from collections.abc import Sequence
 
-from openkimi import (
-    BackendError,
-    Candidate,
-    Delta,
-    Generate,
-    Synthesis,
-    Synthesizer,
-    ToolCallDelta,
-)
-from openkimi_mpr.agreement import (
-    alikeness,
-    groups_of,
-    mean_alikeness,
-    medoid,
-    most_common_kind,
-    parse_json,
-)
-from openkimi_mpr.drafts import messages_of
-from openkimi_mpr.support import support_of
+import msgspec
+
+from openkimi import Candidate, Generate, Synthesis, Synthesizer
+from openkimi_mpr.agreement import medoid
+from openkimi_mpr.ballot import Ballot, is_long
+from openkimi_mpr.consensus import shares_of
+from openkimi_mpr.replaying import replayed, written
+from openkimi_mpr.settling import is_decided, is_sure
 from openkimi_mpr.words import words_of
 
-_LEAST_WEIGHT = 0.25
-_LONG = 40
 _ENOUGH_DRAFTS = 3
 
 
-class MajoritySynthesizer(Synthesizer):
+class ChoosingSynthesizer(Synthesizer):
+    """Chooses one candidate as it is; subclasses say which."""
+
+    @abstractmethod
+    def choose(self, ballot: Ballot) -> int:
+        """Return the place of the chosen one among the voters."""
+
+    def weigh(self, ballot: Ballot) -> list[float]:
+        """Tell what each voter counts when the vote is decided early, all the same unless overridden."""
+        return [1.0] * len(ballot.voters)
+
+    async def synthesize(
+        self, question: str, candidates: Sequence[Candidate], generate: Generate
+    ) -> Synthesis:
+        """Choose, in a thread."""
+        return await asyncio.to_thread(self._synthesize, Ballot(question, candidates))
+
+    def settled(self, question: str, candidates: Sequence[Candidate], paths: int) -> bool:
+        """Tell whether the first is sure, or more of them decide the vote."""
+        if len(candidates) >= paths:
+            return True
+        if len(candidates) == 1:
+            return is_sure(candidates[0], question)
+        ballot = Ballot(question, candidates)
+        return is_decided(ballot.groups, self.weigh(ballot), paths - len(candidates))
+
+    def _synthesize(self, ballot: Ballot) -> Synthesis:
+        chosen = self.choose(ballot)
+        return Synthesis(
+            answer=replayed(ballot.voters[chosen]),
+            chosen=ballot.voters[chosen].index,
+            agreement=ballot.agreement,
+            dissenting=ballot.dissenting(chosen),
+            supported=ballot.bears_out(chosen),
+        )
+
+
+class MajoritySynthesizer(ChoosingSynthesizer):
     """Chooses the candidate that is most like all others.
 
     Self-consistency (Wang et al., arXiv 2203.11171) for free text: the medoid under F1 takes the place of the
     vote. What a candidate read does not count.
     """
 
-    async def synthesize(
-        self, question: str, candidates: Sequence[Candidate], generate: Generate
-    ) -> Synthesis:
+    def choose(self, ballot: Ballot) -> int:
         """Choose by agreement only."""
-        voters = _voters(candidates)
-        table = alikeness([candidate.text for candidate in voters])
-        chosen = voters[medoid(range(len(voters)), table, [1.0] * len(voters))]
-        return _chosen(chosen, candidates)
+        return medoid(range(len(ballot.voters)), ballot.table, [1.0] * len(ballot.voters))
 
 
-class HierarchicalSynthesizer(Synthesizer):
-    """Groups the candidates that agree and chooses from the weightiest group.
+class WeightedSynthesizer(ChoosingSynthesizer):
+    """Chooses the candidate that is most like all others, each counted by its support.
 
-    A group weighs what its members' support adds up to; of the group its medoid is taken as it is. The model
+    Weighted majority voting (Li et al., "Making language models better reasoners with step-aware verifier",
+    arXiv 2206.02336), with the words of the passages in place of a verifier.
+    """
+
+    def weigh(self, ballot: Ballot) -> list[float]:
+        """Count each by its support."""
+        return ballot.weights
+
+    def choose(self, ballot: Ballot) -> int:
+        """Choose by agreement, weighted."""
+        return medoid(range(len(ballot.voters)), ballot.table, ballot.weights)
+
+
+class SupportSynthesizer(ChoosingSynthesizer):
+    """Chooses the candidate that its passages bear out best, and of equals the one most like the others.
+
+    Support ranks answers by how likely they are right where the model's own probability does not: a right
+    answer stands near the question's words in what was read. One that is sure goes before one that is not,
+    then the share of its claims with evidence counts.
+    """
+
+    def weigh(self, ballot: Ballot) -> list[float]:
+        """Count each by its support."""
+        return ballot.weights
+
+    def choose(self, ballot: Ballot) -> int:
+        """Choose by support, then by agreement."""
+
+        def value(at: int) -> tuple[bool, float, float, int]:
+            support = ballot.supports[at]
+            return support.sure, support.share or 0.0, round(sum(ballot.table[at]), 6), -at
+
+        return max(range(len(ballot.voters)), key=value)
+
+
+class ConsensusSynthesizer(ChoosingSynthesizer):
+    """Chooses the candidate that says most of what more than half of all say, and least else.
+
+    Each claim of a candidate counts by the share of candidates that make it, less one half, so that the sum
+    is largest where most is likely right and least is likely wrong: Atomic Self-Consistency
+    (Thirukovalluru et al., arXiv 2405.13131), choosing where that merges. Where no claim is made by more than
+    half, and what was read has none of the answers, the answer is told to be unsupported.
+    """
+
+    def choose(self, ballot: Ballot) -> int:
+        """Choose by the claims that are shared."""
+        scores = [sum(share - 0.5 for share in shares) for shares in shares_of(ballot)]
+        return max(range(len(scores)), key=lambda at: (round(scores[at], 9), ballot.weights[at], -at))
+
+    def _synthesize(self, ballot: Ballot) -> Synthesis:
+        synthesis = super()._synthesize(ballot)
+        alone = all(share <= 0.5 for shares in shares_of(ballot) for share in shares)
+        if alone and synthesis.supported is None and ballot.is_unsupported:
+            return msgspec.structs.replace(synthesis, supported=False)
+        return synthesis
+
+
+class HierarchicalSynthesizer(ChoosingSynthesizer):
+    """Groups the candidates that agree, chooses the weightiest group, and one of its members.
+
+    Each member counts by its support, a sure one as much as four others. Of sure members the shortest is
+    taken, which adds least to what the group has in common; where there is none, the medoid. The model
     writes a new text only from at least three long drafts of which no two agree.
     """
 
+    def weigh(self, ballot: Ballot) -> list[float]:
+        """Count each by its support."""
+        return ballot.weights
+
+    def choose(self, ballot: Ballot) -> int:
+        """Choose by agreement and support."""
+        weights = ballot.weights
+        best = max(ballot.groups, key=lambda group: (sum(weights[at] for at in group), -min(group)))
+        sure = [at for at in best if ballot.supports[at].sure]
+        if not sure:
+            return medoid(best, ballot.table, weights)
+        return min(sure, key=lambda at: (len(words_of(ballot.voters[at].text)), at))
+
     async def synthesize(
         self, question: str, candidates: Sequence[Candidate], generate: Generate
     ) -> Synthesis:
-        """Choose by agreement and support, or have disagreeing long drafts written into one."""
-        voters = _voters(candidates)
-        texts = [candidate.text for candidate in voters]
-        table = alikeness(texts)
-        weights = [_weight(candidate, question) for candidate in voters]
-        groups = groups_of(texts, table)
-        best = max(groups, key=lambda group: sum(weights[at] for at in group))
-        chosen = voters[medoid(best, table, weights)]
-        if len(groups) == len(voters) >= _ENOUGH_DRAFTS and all(map(_is_long_draft, voters)):
-            answer = _written(question, voters, generate, chosen)
-            return Synthesis(answer=answer, chosen=None, agreement=_agreement(candidates))
-        return _chosen(chosen, candidates)
-
-
-def _voters(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Keep the candidates of the most frequent kind that say something, valid JSON where there is any."""
-    voters = most_common_kind(_saying_something(candidates))
-    structured = [candidate for candidate in voters if parse_json(candidate.text) is not None]
-    return structured or voters
-
-
-def _saying_something(candidates: Sequence[Candidate]) -> list[Candidate]:
-    speaking = [candidate for candidate in candidates if candidate.text.strip() or candidate.tool_calls]
-    return speaking or list(candidates)
-
-
-def _weight(candidate: Candidate, question: str) -> float:
-    return _LEAST_WEIGHT + (1 - _LEAST_WEIGHT) * support_of(candidate, question)
-
-
-def _is_long_draft(candidate: Candidate) -> bool:
-    """Tell prose from tool calls, JSON (cut off or not) and short answers, which are only chosen."""
-    if candidate.tool_calls or candidate.text.lstrip().startswith(("{", "[", "```")):
-        return False
-    return len(words_of(candidate.text)) >= _LONG
-
-
-def _agreement(candidates: Sequence[Candidate]) -> float:
-    return mean_alikeness(alikeness([_said(candidate) for candidate in candidates]))
-
-
-def _said(candidate: Candidate) -> str:
-    calls = (f"{call.name} {call.arguments}" for call in candidate.tool_calls)
-    return "\n".join((candidate.text, *calls))
-
-
-def _chosen(candidate: Candidate, candidates: Sequence[Candidate]) -> Synthesis:
-    return Synthesis(answer=_replayed(candidate), chosen=candidate.index, agreement=_agreement(candidates))
-
-
-async def _replayed(candidate: Candidate) -> AsyncIterator[Delta]:
-    if candidate.text:
-        yield Delta(content=candidate.text)
-    if candidate.tool_calls:
-        calls = (
-            ToolCallDelta(index=index, id=call.id, name=call.name, arguments=call.arguments)
-            for index, call in enumerate(candidate.tool_calls)
+        """Choose, or have disagreeing long drafts written into one."""
+        ballot = Ballot(question, candidates)
+        synthesis = await asyncio.to_thread(self._synthesize, ballot)
+        if not len(ballot.groups) == len(ballot.voters) >= _ENOUGH_DRAFTS or not all(
+            map(is_long, ballot.voters)
+        ):
+            return synthesis
+        fallback = next(each for each in ballot.voters if each.index == synthesis.chosen)
+        return Synthesis(
+            answer=written(question, ballot.voters, generate, fallback), agreement=synthesis.agreement
         )
-        yield Delta(tool_calls=tuple(calls))
-    yield Delta(finish_reason=candidate.finish_reason)
-
-
-async def _written(
-    question: str, drafts: Sequence[Candidate], generate: Generate, fallback: Candidate
-) -> AsyncIterator[Delta]:
-    """Stream what the model writes from the drafts; the chosen draft if it fails before its first word."""
-    deltas = generate(messages_of(question, [draft.text for draft in drafts]))
-    started = False
-    try:
-        async for delta in deltas:
-            started = True
-            yield delta
-    except BackendError:
-        if started:
-            raise
-        async for delta in _replayed(fallback):
-            yield delta
-    finally:
-        if isinstance(deltas, AsyncGenerator):
-            await deltas.aclose()

@@ -22,10 +22,16 @@ _EMPTY = frozenset(_FUNCTION_WORDS.split())
 
 def words_of(text: str) -> list[str]:
     """Cut a text into lower-case words and pairs of characters, function words left out."""
-    words: list[str] = []
-    for unit in _UNIT.findall(unicodedata.normalize("NFKC", text).lower()):
-        words.extend(_pairs(unit) if _IS_UNSPACED.match(unit) else [unit.replace(",", "")])
+    words = tokens_of(text)
     return [word for word in words if word not in _EMPTY] or words
+
+
+def tokens_of(text: str) -> list[str]:
+    """Cut a text into lower-case words and pairs of characters, all of them."""
+    tokens: list[str] = []
+    for unit in _UNIT.findall(unicodedata.normalize("NFKC", text).lower()):
+        tokens.extend(_pairs(unit) if _IS_UNSPACED.match(unit) else [unit.replace(",", "")])
+    return tokens
 
 
 def f1(one: Counter[str], other: Counter[str]) -> float:

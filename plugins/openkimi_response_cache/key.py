@@ -20,7 +20,7 @@ def key_of(request: GenerateRequest, features: AbstractSet[str]) -> bytes | None
     """
     if request.tenant is None or not _is_certain(request, features) or _has_address(request):
         return None
-    plain = msgspec.structs.replace(request, stream=True, user=None, model="")
+    plain = msgspec.structs.replace(request, stream=True, user=None, model="", share=None)
     try:
         return hashlib.blake2b(_encoder.encode(plain), digest_size=32).digest()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold

@@ -24,6 +24,8 @@ from openkimi_gguf.fetching import fetch
 from openkimi_gguf.form import NO_FORM, form_for, offered
 from openkimi_gguf.metadata import Metadata, MetadataError, read_metadata
 from openkimi_gguf.pieces import Infill, Piece
+from openkimi_gguf.purpose import gives_vectors, refusal
+from openkimi_gguf.room import room_for
 from openkimi_gguf.settling import settle
 from openkimi_gguf.template import ChatTemplate
 from openkimi_xllamacpp.answer import Answer
@@ -33,6 +35,7 @@ from openkimi_xllamacpp.options import XllamacppOptions
 from openkimi_xllamacpp.payload import Prompt, payload_for
 from openkimi_xllamacpp.process import Folder
 from openkimi_xllamacpp.settings import settings_for
+from openkimi_xllamacpp.slots import Slots
 from openkimi_xllamacpp.vocabulary import Vocabulary, open_vocabulary, template_of
 
 T = TypeVar("T")
@@ -47,13 +50,16 @@ async def open_backend(options: XllamacppOptions) -> AsyncIterator[Backend]:
     """Fetch the model if need be, start the engine, and end it in the end.
 
     Raises:
-        ConfigError: the model cannot be had or loaded.
+        ConfigError: the model cannot be had or loaded, or memory does not suffice.
     """
     path = await fetch(options.model_path)
     metadata = await asyncio.to_thread(_metadata, path)
+    room = await asyncio.to_thread(room_for, path, options, options.slots)
     with Folder() as folder:
-        settings = settings_for(path, folder.socket, metadata, options)
+        settings = settings_for(path, folder.socket, metadata, options, room)
         async with open_engine(settings, folder) as engine, open_client(engine) as client:
+            if room.short and not engine.on_gpu:
+                room.warn()
             props = await client.props()
             backend = XllamacppBackend(
                 engine,
@@ -73,7 +79,8 @@ async def open_backend(options: XllamacppOptions) -> AsyncIterator[Backend]:
 class XllamacppBackend(Backend):
     """A model in llama.cpp's server engine, which works on several requests at once.
 
-    Requests wait for a slot here, first come, first served. Tokens are counted beside the answers.
+    Answers wait for a slot here; a request that has none comes before one that has. Tokens are counted beside
+    the answers.
     """
 
     features: frozenset[Feature] = frozenset(
@@ -93,6 +100,7 @@ class XllamacppBackend(Backend):
     ) -> None:
         self.parameters = parameters
         self.concurrency = options.slots
+        self.takes_turns = not engine.on_gpu
         self._engine = engine
         self._client = client
         self._options = options
@@ -101,7 +109,7 @@ class XllamacppBackend(Backend):
             self.features = self.features | {"suffix"}
         self._window = window
         self._template = template
-        self._slots = asyncio.Semaphore(options.slots)
+        self._slots = Slots(options.slots)
         self._at_work: set[Answer] = set()
 
     @property
@@ -125,7 +133,7 @@ class XllamacppBackend(Backend):
             )
         payload = payload_for(prompt, request, self._options)
         answer = Answer(top_logprobs=request.top_logprobs, form=prompt.form, stop=prompt.own_stop)
-        async with self._slots:
+        async with self._slots.slot(request.share):
             try:
                 async with self._client.complete(payload) as events:
                     async for event in events:
@@ -185,8 +193,11 @@ class XllamacppBackend(Backend):
 
 def _metadata(path: Path) -> Metadata:
     try:
-        return read_metadata(path)
+        metadata = read_metadata(path)
     except (MetadataError, OSError) as error:
         raise ConfigError(
             f"llm.model_path: '{path}' is damaged or of a kind llama.cpp cannot read: {error}"
         ) from error
+    if gives_vectors(metadata):
+        raise ConfigError(refusal(f"'{path}'"))
+    return metadata

@@ -1,7 +1,8 @@
 """The process that holds the engine, run as a program; it ends when its standard input does.
 
 It reads its settings from a line of standard input, and writes ``+`` once the engine listens on its socket,
-or ``-`` and what kind of thing went wrong. llama.cpp's log goes to standard error.
+``+gpu`` where a GPU works for it, or ``-`` and what kind of thing went wrong. llama.cpp's log goes to
+standard error.
 """
 
 from __future__ import annotations
@@ -22,11 +23,18 @@ def main() -> None:
 
     server = None
     try:
-        if settings["needs_gpu"] and not _sees_gpu(xllamacpp):
+        sees_gpu = _sees_gpu(xllamacpp)
+        on_cpu = settings["n_gpu_layers"] == 0 or not sees_gpu
+        if settings["needs_gpu"] and not sees_gpu:
             said = "-device"
+        elif on_cpu and settings["too_large"]:
+            said = "-memory"
         else:
-            server = xllamacpp.Server(_params(xllamacpp, settings))
-            said = "+"
+            params = _params(xllamacpp, settings)
+            # Weights repacked for this processor are a copy, which cannot be dropped like the file's.
+            params.no_extra_bufts = on_cpu and settings["memory_is_short"]
+            server = xllamacpp.Server(params)
+            said = "+" if on_cpu else "+gpu"
     except OverflowError:
         said = "-context"
     except RuntimeError:
@@ -45,8 +53,20 @@ def _params(xllamacpp: Any, settings: dict[str, Any]) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = settings["model"]
     params.hostnames = [settings["hostname"]]
-    for name in ("n_ctx", "n_parallel", "n_batch", "n_gpu_layers", "n_threads_http", "cache_ram_mib"):
+    for name in (
+        "n_ctx",
+        "n_parallel",
+        "n_batch",
+        "n_gpu_layers",
+        "main_gpu",
+        "n_threads_http",
+        "cache_ram_mib",
+    ):
         setattr(params, name, settings[name])
+    params.split_mode = getattr(xllamacpp.llama_split_mode, settings["split_mode"])
+    if settings["tensor_split"]:
+        unused = [0.0] * (len(params.tensor_split) - len(settings["tensor_split"]))
+        params.tensor_split = [*settings["tensor_split"], *unused]
     params.n_ubatch = settings["n_batch"]
     params.cpuparams.n_threads = settings["n_threads"]
     params.cpuparams_batch.n_threads = settings["n_threads_batch"]

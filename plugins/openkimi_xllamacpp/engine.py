@@ -33,6 +33,11 @@ class Engine:
         """Whether the engine runs."""
         return self._process.alive
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU works for it."""
+        return self._process.on_gpu
+
     async def start(self) -> None:
         """Start the engine for the first time.
 

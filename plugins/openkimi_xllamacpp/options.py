@@ -9,7 +9,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from openkimi import ConfigError, PluginError
-from openkimi_gguf.options import Device, GgufOptions, check_common
+from openkimi_gguf.options import GgufOptions, check_common
+from openkimi_gguf.placement import Device
 
 INSTALL = "pip install 'openkimi[xllamacpp]'"
 

@@ -30,7 +30,7 @@ _log = structlog.get_logger("openkimi_xllamacpp")
 
 
 class EngineFailed(Exception):
-    """The engine did not come up; ``kind`` is ``device``, ``context``, ``model`` or ``died``."""
+    """The engine did not come up; ``kind`` is ``device``, ``memory``, ``context``, ``model`` or ``died``."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -59,13 +59,15 @@ class EngineProcess:
     """A process with a loaded model in it, run from a thread; it ends with this one, however this one ends.
 
     An engine in a process of its own can neither abort the gateway nor take its signals, holds no lock of
-    the gateway's interpreter while it loads, and does not share ggml with another engine.
+    the gateway's interpreter while it loads, and does not share ggml with another engine. ``on_gpu`` tells
+    where the model is once it is loaded.
     """
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=20)
         self._lock = threading.Lock()
         self._ended = False
+        self.on_gpu = False
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
 
@@ -85,7 +87,8 @@ class EngineProcess:
             process.stdin.write(msgspec.json.encode(settings) + b"\n")
             process.stdin.flush()
         answer = process.stdout.readline().decode().strip()
-        if answer != "+":
+        self.on_gpu = answer == "+gpu"
+        if not answer.startswith("+"):
             raise self._failed(process.wait(), answer[1:])
 
     @property
@@ -159,6 +162,8 @@ def explained(error: EngineFailed, settings: Settings) -> str:
             "llm.device: the installed xllamacpp sees no GPU; install its wheel for yours, as "
             "https://github.com/xorbitsai/xllamacpp says, or set llm.device to 'cpu'"
         )
+    if error.kind == "memory":
+        return settings.too_large
     if error.kind == "context":
         return (
             f"llm.context_length: no {settings.n_parallel} contexts of {settings.window} tokens can be "

@@ -10,6 +10,7 @@ import structlog
 from openkimi_gguf import threads
 from openkimi_gguf.metadata import Metadata
 from openkimi_gguf.options import MOST_BY_DEFAULT
+from openkimi_gguf.room import BOUNDLESS, Room
 from openkimi_xllamacpp.options import XllamacppOptions
 
 # llama.cpp's own words for "as many layers as fit" and "all of them".
@@ -21,7 +22,11 @@ _log = structlog.get_logger("openkimi_xllamacpp")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine's settings, each named as in xllamacpp's ``CommonParams`` where it has one."""
+    """The engine's settings, each named as in xllamacpp's ``CommonParams`` where it has one.
+
+    ``too_large`` says why the model does not fit into the computer's memory, and ``memory_is_short`` that it
+    does barely, which the engine heeds where it finds no GPU.
+    """
 
     model: str
     hostname: str
@@ -29,6 +34,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     n_parallel: int
     n_batch: int
     n_gpu_layers: int
+    split_mode: str
+    main_gpu: int
+    tensor_split: tuple[float, ...]
     n_threads: int
     n_threads_batch: int
     n_threads_http: int
@@ -38,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flash_attn_type: str
     needs_gpu: bool
     cpu_only: bool
+    too_large: str = ""
+    memory_is_short: bool = False
 
     @property
     def window(self) -> int:
@@ -45,7 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.n_ctx // self.n_parallel
 
 
-def settings_for(path: Path, socket: Path, metadata: Metadata, options: XllamacppOptions) -> Settings:
+def settings_for(
+    path: Path, socket: Path, metadata: Metadata, options: XllamacppOptions, room: Room = BOUNDLESS
+) -> Settings:
     """Choose the settings for a model that listens on a socket."""
     to_read, to_write = threads.defaults()
     window = _window(metadata, options)
@@ -56,6 +68,9 @@ def settings_for(path: Path, socket: Path, metadata: Metadata, options: Xllamacp
         n_parallel=options.slots,
         n_batch=min(options.n_batch, window),
         n_gpu_layers=_gpu_layers(options),
+        split_mode=f"LLAMA_SPLIT_MODE_{(options.split_mode or 'layer').upper()}",
+        main_gpu=options.main_gpu or 0,
+        tensor_split=options.tensor_split or (),
         n_threads=options.threads or to_write,
         n_threads_batch=options.threads_batch or to_read,
         n_threads_http=2 * options.slots + _OTHER_CALLS,
@@ -66,6 +81,8 @@ def settings_for(path: Path, socket: Path, metadata: Metadata, options: Xllamacp
         + {None: "AUTO", True: "ENABLED", False: "DISABLED"}[options.flash_attn],
         needs_gpu=options.device in ("cuda", "mps"),
         cpu_only=options.device == "cpu",
+        too_large=room.refusal,
+        memory_is_short=room.short,
     )
 
 

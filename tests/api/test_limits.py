@@ -151,17 +151,16 @@ async def test_every_endpoint_charges(gateway: Any, path: str, body: dict[str, A
 
 
 def test_a_meter_counts_what_is_told_and_guesses_the_rest() -> None:
-    """A prompt that several answers share counts once; an answer that did not end counts its pieces."""
+    """An answer that did not end counts its pieces, and the prompt where none has ended."""
     receipt = Receipt(compressed=False, window=100, prompt_tokens=7)
     usage = Usage(prompt_tokens=7, completion_tokens=2)
-    whole, early, batch = Meter(), Meter(), Meter(each=1)
+    whole, early = Meter(), Meter()
     for event in (receipt, Delta(content="a"), Delta(usage=usage), Delta(usage=usage, index=1)):
         whole.add(event)
-        batch.add(event)
     for event in (receipt, Delta(content="a"), Delta(content="b", index=1)):
         early.add(event)
 
-    assert (whole.tokens, batch.tokens, early.tokens) == (7 + 2 + 2, 2 * (7 + 2), 7 + 2)
+    assert (whole.tokens, early.tokens) == (2 * (7 + 2), 7 + 2)
 
 
 # Callers

@@ -3,8 +3,11 @@
 import json
 from typing import Any
 
+import msgspec
 import openai
 import pytest
+
+from openkimi import GenerateRequest
 
 HELLO: dict[str, Any] = {
     "messages": [
@@ -86,6 +89,11 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
+def asked(server: Any, at: int) -> GenerateRequest:
+    """Return what the backend was asked, without the name that each request has of its own."""
+    return msgspec.structs.replace(server.backend.requests[at], share=None)
+
+
 async def test_a_null_inside_of_a_field_is_the_same_as_leaving_it_out(gateway: Any) -> None:
     """Clients write the fields that they have no value for as null, at any depth."""
     async with gateway() as server:
@@ -94,7 +102,7 @@ async def test_a_null_inside_of_a_field_is_the_same_as_leaving_it_out(gateway: A
         status, _ = await server.chat(without_nulls(NULLS))
 
         assert status == 200
-        assert server.backend.requests[0] == server.backend.requests[1]
+        assert asked(server, 0) == asked(server, 1)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +142,7 @@ async def test_defaults_and_nulls_are_the_same(gateway: Any) -> None:
 
         assert status == 200
         assert text_of(body) == text_of(plain)
-        assert server.backend.requests[0] == server.backend.requests[1]
+        assert asked(server, 0) == asked(server, 1)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
+import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
@@ -73,6 +77,28 @@ async def test_a_long_prompt_does_not_hold_up_a_short_one() -> None:
         await long
 
     assert ends == ["short", "long"]
+
+
+async def test_a_request_with_many_answers_has_one_share() -> None:
+    """A single answer beside six of another request, which came first, waits for none of them."""
+    ends: list[str] = []
+
+    async def ask(share: str) -> None:
+        text = f"Write a long story for {share}."
+        async with aclosing(backend.generate(request(text, share=share, max_tokens=16))) as deltas:
+            async for _ in deltas:
+                written.set()
+        ends.append(share)
+
+    async with opened(parallel=3) as backend:
+        written = asyncio.Event()
+        six = [asyncio.create_task(ask("six")) for _ in range(6)]
+        await written.wait()
+        await ask("one")
+        await asyncio.gather(*six)
+
+    assert ends.index("one") <= 1
+    assert len(ends) == 7
 
 
 async def test_answers_are_the_same_alone_and_in_company() -> None:
@@ -292,6 +318,39 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
     StateFiles(tmp_path, 1 << 20, "model")
 
     assert files_in(tmp_path) == [new]
+
+
+def test_files_are_saved_and_dropped_at_the_same_time(tmp_path: Path) -> None:
+    """A file that one thread drops does not come back because another one makes room for a new one."""
+    comparing = threading.Event()
+
+    class SlowPath(type(tmp_path)):  # type: ignore[misc]
+        def __eq__(self, other: object) -> bool:
+            comparing.set()
+            time.sleep(0.05)
+            return bool(super().__eq__(other))
+
+        __hash__ = type(tmp_path).__hash__
+
+    def snapshot(at: int, size: int) -> Snapshot:
+        return Snapshot(np.arange(at, at + 8, dtype=np.int32), 0, np.zeros(size, np.uint8))
+
+    files = StateFiles(tmp_path, 1500, "model")
+    for at in (100, 200):
+        files.save(snapshot(at, 200))
+    files._files = [msgspec.structs.replace(file, path=SlowPath(file.path)) for file in files._files]
+    _, gone = files.best([*range(200, 209)], reproducible=False)
+    assert gone is not None
+    gone.path.unlink()
+
+    with ThreadPoolExecutor(1) as writer, capture_logs():
+        saving = writer.submit(files.save, snapshot(300, 1200))
+        assert comparing.wait(10)
+        files.load(gone)
+        saving.result()
+
+    assert [len(file.tokens) for file in files._files] == [8]
+    assert files.best([*range(300, 309)], reproducible=False)[1] is not None
 
 
 async def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from gguf_files import head_alone, split
 from local_answers import SCHEMA, answer, request, usage
 from structlog.testing import capture_logs
 
@@ -74,6 +75,12 @@ async def test_knows_its_model(backend: Backend) -> None:
     """The backend tells the window it created and the number of weights."""
     assert backend.context_window == 8192
     assert backend.parameters == 134_515_008
+
+
+async def test_requests_take_turns_on_a_processor(provider: Provider[Any], model_file: Path) -> None:
+    """Several reasoning paths had better come one after another there."""
+    async with open_component(provider, model_path=str(model_file), device="cpu") as backend:
+        assert backend.takes_turns
 
 
 async def test_an_end_of_its_own_is_told(backend: Backend) -> None:
@@ -437,6 +444,36 @@ async def test_a_damaged_file_is_one_line(
 
     assert "\n" not in raised.value.message
     assert capfd.readouterr().err == ""
+
+
+async def test_a_model_in_parts_is_one_model(
+    provider: Provider[Any], model_file: Path, tmp_path: Path
+) -> None:
+    """A split model, whichever of its parts is named, answers as the whole one does."""
+    parts = split(model_file, tmp_path, "smol", 3)
+    asked = request("Name a colour.", temperature=0.0, max_tokens=8)
+
+    answers = []
+    for path in (model_file, parts[0], parts[2]):
+        async with open_component(provider, model_path=str(path)) as backend:
+            answers.append((await answer(backend, asked))[0])
+
+    assert answers[0]
+    assert answers == [answers[0]] * 3
+
+
+async def test_an_embedding_model_is_refused(provider: Provider[Any], tmp_path: Path) -> None:
+    """A model that writes no answers is refused by what its file or the catalogue says, before it is used."""
+    for path in (
+        head_alone(tmp_path / "bert.gguf", "nomic-bert"),
+        head_alone(tmp_path / "pooled.gguf", "qwen3", pooling_type=3),
+    ):
+        with pytest.raises(ConfigError, match="embedding or reranking model, it writes no answers"):
+            async with open_component(provider, model_path=str(path)):
+                pass
+    with pytest.raises(ConfigError, match=r"bge-m3 is an embedding .* smollm2-135m-instruct"):
+        async with open_component(provider, model_path="bge-m3"):
+            pass
 
 
 async def test_nothing_of_a_prompt_is_logged(provider: Provider[Any], model_file: Path) -> None:

@@ -4,82 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import http.server
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from hub_server import Hub, serving
 
 from openkimi import ConfigError
-from openkimi_gguf import fetching, models
+from openkimi_gguf import fetching, models, progress
+from openkimi_gguf.catalogue import CATALOGUE, CatalogueEntry
 from openkimi_gguf.fetching import fetch, obtain, stored
-from openkimi_gguf.models import CATALOGUE, CatalogueEntry, locate, resolve
-from openkimi_gguf.sources import HubSource, WheelSource
+from openkimi_gguf.hub import HubSource
+from openkimi_gguf.models import locate, resolve
+from openkimi_gguf.sources import WheelSource
 
 CONTENT = b"GGUF" + bytes(range(256)) * 400
-COMMIT = "c0ffee" + "0" * 34
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub's protocol as a download of one file needs."""
-
-    asked: ClassVar[list[str]] = []
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, *, body: bool) -> None:
-        self.asked.append(f"{self.command} {self.path}")
-        if self.path != "/owner/repo/resolve/main/folder/tiny.gguf":
-            self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
-        content = CONTENT[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("ETag", f'"{hashlib.sha256(CONTENT).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-    def log_message(self, *args: object) -> None:
-        """Keep quiet."""
-
-
-@contextmanager
-def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture
-def hub() -> Iterator[str]:
-    Hub.asked.clear()
-    with serving(Hub) as address:
-        yield address
+def hub() -> Iterator[Hub]:
+    with serving(Hub({"owner/repo/folder/tiny.gguf": CONTENT})) as hub:
+        yield hub
 
 
 @pytest.fixture
@@ -136,13 +88,13 @@ def leftovers(cache: Path) -> list[str]:
 
 
 def test_the_catalogue_is_whole() -> None:
-    """A model that something other than the hub offers has a checksum and a size."""
+    """Every model has a checksum and a size, and one that only the hub has is named by its commit."""
     for name, entry in CATALOGUE.items():
         assert entry.name == name
-        assert entry.sources
-        if any(isinstance(source, WheelSource) for source in entry.sources):
-            assert entry.sha256 is not None
-            assert entry.size is not None
+        assert entry.sha256 is not None
+        assert entry.size is not None
+        revisions = [source.revision for source in entry.sources if isinstance(source, HubSource)]
+        assert all(len(revision) == 40 for revision in revisions) or len(entry.sources) > 1
 
 
 def test_a_wheel_gives_the_file(cache: Path, wheels: Path) -> None:
@@ -245,7 +197,7 @@ def test_progress_is_logged_where_no_bar_can_be_drawn(
     """Off a terminal, how much has come is told now and then."""
     from structlog.testing import capture_logs
 
-    monkeypatch.setattr(fetching, "SECONDS_BETWEEN_LINES", 0.01)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.01)
     make_wheel(wheels)
 
     with capture_logs() as logs:
@@ -257,48 +209,41 @@ def test_progress_is_logged_where_no_bar_can_be_drawn(
     assert logs[-1]["event"] == "model_fetched"
 
 
-def test_the_hub_gives_a_file(cache: Path, hub: str) -> None:
+def test_the_hub_gives_a_file(cache: Path, hub: Hub) -> None:
     """``hf:owner/repo/file`` is fetched from the hub, and from its cache without asking it again."""
     name = "hf:owner/repo/folder/tiny.gguf"
 
-    first = command("pull", name, HF_ENDPOINT=hub)
+    first = command("pull", name, HF_ENDPOINT=hub.address)
     assert first.returncode == 0, first.stderr
-    asked = len(Hub.asked)
-    second = command("pull", name, HF_ENDPOINT=hub)
-    place = command("path", name, HF_ENDPOINT=hub)
+    asked = len(hub.asked)
+    second = command("pull", name, HF_ENDPOINT=hub.address)
+    place = command("path", name, HF_ENDPOINT=hub.address)
 
     assert Path(first.stdout.strip()).read_bytes() == CONTENT
     assert Path(first.stdout.strip()).is_relative_to(cache / "hub")
     assert first.stdout == second.stdout == place.stdout
     assert asked > 0
-    assert len(Hub.asked) == asked
+    assert len(hub.asked) == asked
 
 
 def test_a_catalogue_model_comes_from_the_hub_when_its_wheel_does_not(
-    cache: Path, wheels: Path, hub: str
+    cache: Path, wheels: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hub is one more source of a catalogue model, held to the same checksum."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_models as t;"
-        "print(t.obtain(t.tiny(t.MISSING, t.HubSource(repo='owner/repo', filename='folder/tiny.gguf'))))"
-    )
+    template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parent)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "NO_PROXY": "127.0.0.1", "HF_ENDPOINT": hub},
-        check=False,
-    )
+    path = obtain(tiny(MISSING, HubSource(repo="owner/repo", filename="folder/tiny.gguf")))
 
-    assert done.returncode == 0, done.stderr
-    assert (cache / "models" / "tiny.gguf").read_bytes() == CONTENT
-    assert done.stdout.splitlines()[-1] == str(cache / "models" / "tiny.gguf")
+    assert path == cache / "models" / "tiny.gguf"
+    assert path.read_bytes() == CONTENT
 
 
-def test_what_the_hub_does_not_have_is_one_line(cache: Path, hub: str) -> None:
+def test_what_the_hub_does_not_have_is_one_line(cache: Path, hub: Hub) -> None:
     """A file that the hub lacks is one line and a non-zero exit, without a traceback."""
-    done = command("pull", "hf:owner/repo/other.gguf", HF_ENDPOINT=hub)
+    done = command("pull", "hf:owner/repo/other.gguf", HF_ENDPOINT=hub.address)
 
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -330,6 +275,7 @@ def test_openkimi_has_the_command(cache: Path) -> None:
     assert list(shown) == list(CATALOGUE)
     assert shown["smollm2-135m-instruct"] == {
         "name": "smollm2-135m-instruct",
+        "purpose": "chat",
         "size": 98_362_432,
         "languages": ["en"],
         "license": "Apache-2.0",

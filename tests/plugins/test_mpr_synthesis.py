@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
 
 import pytest
+from hypothesis import given as generated
+from hypothesis import settings
+from hypothesis import strategies as st
 
 import openkimi_mpr
 from openkimi import (
@@ -20,7 +24,7 @@ from openkimi import (
 )
 from openkimi.testing import open_component
 
-KINDS = ("hierarchical", "majority")
+KINDS = ("hierarchical", "support", "weighted", "majority", "consensus")
 QUESTION = "In which year was the bridge at Arles built?"
 
 
@@ -229,6 +233,52 @@ async def test_a_short_answer_agrees_with_the_sentence_that_contains_it() -> Non
     assert synthesis.chosen in (0, 2)
 
 
+@pytest.mark.parametrize("kind", ["support", "weighted", "hierarchical"])
+async def test_support_outweighs_one_unsupported_answer_more(kind: str) -> None:
+    """Two that the text does not bear out, and that differ, lose against one that it does."""
+    context = "The bridge at Arles was built in 1882 by the county."
+    given = candidates("In 1744.", "In 1882.", "Long ago.", context=context)
+
+    synthesis, _ = await synthesize(kind, given)
+
+    assert synthesis.chosen == 1
+
+
+async def test_support_goes_before_agreement() -> None:
+    """The kind support chooses what the text says, even against two that agree."""
+    context = "The bridge at Arles was built in 1882 by the county."
+    given = candidates("In 1744.", "In 1744.", "In 1882.", context=context)
+
+    synthesis, _ = await synthesize("support", given)
+
+    assert (synthesis.chosen, synthesis.dissenting, synthesis.supported) == (2, (0, 1), True)
+
+
+async def test_consensus_chooses_whom_most_share_most_claims_with() -> None:
+    """An answer whose every sentence another one has too wins over one that adds what nobody else says."""
+    given = candidates(
+        "Masons from Nice laid it. It cost 300 francs. A flood took it in 1910.",
+        "Masons from Nice laid it. It has nine arches.",
+        "It cost 300 francs. Masons from Nice laid it.",
+    )
+
+    synthesis, _ = await synthesize("consensus", given, question="What is known of the bridge?")
+
+    assert synthesis.chosen == 2
+
+
+async def test_consensus_without_a_majority_is_unsupported() -> None:
+    """Where no claim is shared by more than half and the text has none of them, it does not say it."""
+    context = "The bridge at Arles was a gift of the county, as was the road."
+    given = candidates("In 1744.", "In 1744.", "In 1882.", "In 1910.", context=context)
+
+    synthesis, _ = await synthesize("consensus", given)
+    by_vote, _ = await synthesize("majority", given)
+
+    assert (synthesis.chosen, synthesis.supported) == (0, False)
+    assert by_vote.supported is None
+
+
 async def test_majority_does_not_look_at_contexts() -> None:
     """The kind majority goes by agreement alone, even against the text."""
     context = "The bridge at Arles was built in 1882 by the county."
@@ -237,6 +287,98 @@ async def test_majority_does_not_look_at_contexts() -> None:
     synthesis, _ = await synthesize("majority", given)
 
     assert synthesis.chosen == 0
+
+
+COUNTY = "The bridge at Arles was built in 1882 by the county."
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_those_that_say_something_else_are_named(kind: str) -> None:
+    """Dissenting are the candidates outside of the answer's group; an empty one says nothing."""
+    given = candidates("In 1882.", "It was 1882.", "", "In 1744.", context=COUNTY)
+
+    synthesis, _ = await synthesize(kind, given)
+
+    assert synthesis.chosen in (0, 1)
+    assert synthesis.dissenting == (3,)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_words_of_the_question_are_no_agreement(kind: str) -> None:
+    """Two sentences that differ in nothing but the year contradict each other."""
+    given = candidates(
+        "The bridge at Arles was built in 1744.",
+        "The bridge at Arles was built in 1882.",
+        "The bridge at Arles was built in 1910.",
+    )
+
+    synthesis, _ = await synthesize(kind, given)
+
+    assert synthesis.agreement == pytest.approx(0.0)
+    assert len(synthesis.dissenting) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("yes", "no"), [("Yes, it was built by the county.", "No, it was built by the county.")]
+)
+async def test_a_yes_is_not_a_no(kind: str, yes: str, no: str) -> None:
+    """Answers that begin with yes and no dissent, however alike the rest is."""
+    synthesis, _ = await synthesize(kind, candidates(yes, no, no), question="Did the county build it?")
+
+    assert (synthesis.chosen, synthesis.dissenting) == (1, (0,))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_those_that_decline_agree_whatever_their_words(kind: str) -> None:
+    """Candidates that find nothing in the text are one group, and its answer is not supported."""
+    given = candidates(
+        "The text does not mention the year.",
+        "In 1744.",
+        "I'm sorry, but I cannot find that in the passages.",
+        "Not specified.",
+        context="The bridge at Arles was a gift of the county.",
+    )
+
+    synthesis, _ = await synthesize(kind, given)
+
+    assert synthesis.chosen in (0, 2, 3)
+    assert synthesis.dissenting == (1,)
+    assert synthesis.supported is False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_supported_answer_is_told_from_a_guess(kind: str) -> None:
+    """Supported is True for what stands in the text, False where all differ and none of it does."""
+    borne_out, _ = await synthesize(kind, candidates("In 1882.", "It was 1882.", context=COUNTY))
+    guessed, _ = await synthesize(kind, candidates("In 1744.", "In 1910.", "In 1630.", context=COUNTY))
+
+    assert borne_out.supported is True
+    assert guessed.supported is False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("texts", "context", "question"),
+    [
+        (["In 1744.", "In 1910."], "", QUESTION),
+        (["Yes.", "No."], COUNTY, "Did the county build it?"),
+        (["In 1744.", "In 1744."], COUNTY, QUESTION),
+        (["It was erected by local authorities.", "Authorities erected it."], COUNTY, "Who built it?"),
+        (["The county.", "A mason."], "这座桥由郡政府出资修建，后来毁于洪水。", "Who built the bridge?"),
+        (["Der Landkreis.", "Ein Maurer."], COUNTY, "Wer hat die Brücke bei Arles gebaut?"),
+        ([" ".join(f"{name}{n}" for n in range(60)) for name in "ab"], COUNTY, "Summarise this."),
+        (['{"year": 1744}', '{"year": 1910}'], COUNTY, QUESTION),
+    ],
+    ids=["nothing read", "yes and no", "agreement", "other words", "Chinese", "German", "summary", "JSON"],
+)
+async def test_what_words_cannot_tell_is_left_open(
+    kind: str, texts: list[str], context: str, question: str
+) -> None:
+    """Without passages, or where an answer may say in other words what they say, supported is None."""
+    synthesis, _ = await synthesize(kind, candidates(*texts, context=context), question=question)
+
+    assert synthesis.supported is None
 
 
 def essays(count: int) -> list[Candidate]:
@@ -293,3 +435,112 @@ async def test_the_same_candidates_give_the_same_choice(kind: str) -> None:
     chosen = {(await synthesize(kind, given))[0].chosen for _ in range(5)}
 
     assert len(chosen) == 1
+
+
+def settled(kind: str, given: Sequence[Candidate], paths: int, question: str = QUESTION) -> Awaitable[bool]:
+    async def ask() -> bool:
+        provider = next(one for one in openkimi_mpr.register_synthesizers() if one.kind == kind)
+        async with open_component(provider) as synthesizer:
+            return synthesizer.settled(question, given, paths)
+
+    return ask()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_first_answer_that_stands_in_the_text_settles_it(kind: str) -> None:
+    """Short, and all of it beside the words of the question: the other paths would say the same."""
+    assert await settled(kind, candidates("It was built in 1882.", context=COUNTY), 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "first",
+    [
+        *candidates("It was built in 1744.", "The text does not mention it.", "Yes.", "", context=COUNTY),
+        *candidates("In 1882. A flood took it twenty years later.", context=COUNTY),
+        *candidates("In 1882."),
+        Candidate(index=0, text="In 1882", context=passage(COUNTY), finish_reason="length"),
+        Candidate(index=0, text='{"year": 1882}', context=passage(COUNTY)),
+        Candidate(
+            index=0,
+            text="",
+            tool_calls=(ToolCall(id="call_0", name="build", arguments="{}"),),
+            context=passage(COUNTY),
+        ),
+    ],
+    ids=["wrong", "declines", "yes", "empty", "adds", "nothing read", "cut off", "JSON", "tool"],
+)
+async def test_any_other_first_answer_does_not(kind: str, first: Candidate) -> None:
+    """What cannot be found in the text, or not be looked for there, waits for other paths."""
+    assert not await settled(kind, [first], 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_enough_that_agree_settle_it(kind: str) -> None:
+    """Once the paths that are left cannot outvote an answer they need not be walked; the last ends it."""
+    two = candidates("In 1744.", "It was 1744.")
+    split = candidates("In 1744.", "In 1882.")
+    three = candidates("In 1744.", "In 1882.", "It was 1882.")
+
+    assert [await settled(kind, two, paths) for paths in (3, 4, 5)] == [True, True, False]
+    assert not await settled(kind, split, 4)
+    assert [await settled(kind, three, paths) for paths in (3, 4)] == [True, False]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_tool_calls_that_agree_settle_it(kind: str) -> None:
+    """Equal calls count as equal answers."""
+    given = [
+        Candidate(
+            index=at, text="", tool_calls=(ToolCall(id=f"call_{at}", name="weather", arguments=arguments),)
+        )
+        for at, arguments in enumerate(('{"city": "Nice"}', '{"city":"Nice"}'))
+    ]
+
+    assert await settled(kind, given, 4)
+
+
+TEXTS = st.one_of(
+    st.text(max_size=80),
+    st.sampled_from(
+        ["", "Yes", "否", "1,5", "{}", "[", "</think>", "The text does not say.", "文中没有提到。", "\ud800"]
+    ),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=40, deadline=None)
+@generated(
+    texts=st.lists(TEXTS, min_size=1, max_size=6),
+    question=st.text(max_size=40),
+    context=st.text(max_size=80),
+)
+async def test_whatever_is_said_one_answer_is_made_of_it(
+    kind: str, texts: list[str], question: str, context: str
+) -> None:
+    """Any candidates on any question give one of them, with measures in their bounds."""
+    given = candidates(*texts, context=context)
+
+    synthesis, deltas = await synthesize(kind, given, question=question)
+
+    assert synthesis.chosen is not None
+    assert text_of(deltas) == texts[synthesis.chosen]
+    assert synthesis.agreement is not None
+    assert 0 <= synthesis.agreement <= 1
+    assert synthesis.chosen not in synthesis.dissenting
+    assert await settled(kind, given, len(given)) is True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_huge_candidates_are_compared_in_little_time(kind: str) -> None:
+    """Eight answers of a thousand words over much text take no half minute."""
+    context = " ".join(f"word{n % 997}" for n in range(5000))
+    given = candidates(
+        *(" ".join(f"word{n % (700 + at)}." for n in range(1000)) for at in range(8)), context=context
+    )
+
+    began = time.monotonic()
+    synthesis, _ = await synthesize(kind, given)
+
+    assert synthesis.agreement is not None
+    assert time.monotonic() - began < 30

@@ -50,7 +50,7 @@ def cached(held: Any) -> Any:
 
     @asynccontextmanager
     async def start(
-        options: Any = None, server: Any = None, plugin: Any = None, **script: Any
+        options: Any = None, server: Any = None, mpr: Any = None, plugin: Any = None, **script: Any
     ) -> AsyncIterator[Cached]:
         plugin = plugin or held(**script)
         engine = KimiEngine(
@@ -60,6 +60,7 @@ def cached(held: Any) -> Any:
         )
         chosen = {"enabled": True, **(options or {})}
         engine._overrides |= {"plugins": {"options": {"response_cache": chosen}}, "server": server or {}}
+        engine._overrides["mpr"] = mpr or {}
         async with serving(create_app(engine)) as url, aiohttp.ClientSession(url) as http:
             yield Cached(plugin.backend, http)
 
@@ -160,7 +161,7 @@ async def test_a_document_that_changes_changes_the_request(cached: Any, held: An
 async def test_several_paths_are_remembered_each(cached: Any) -> None:
     """With reasoning over several paths a hit means that none of them was walked again."""
     body = hello(seed=3, temperature=0.5, openkimi={"mpr": {"candidates": 3}})
-    async with cached() as gateway:
+    async with cached(mpr={"early_stop": False, "gate": False}) as gateway:
         first, _ = await gateway.post(body)
         asked = gateway.asked
         second, header = await gateway.post(body)
@@ -209,7 +210,7 @@ def test_a_key_is_of_a_known_caller_and_of_what_is_certain() -> None:
     def image(url: str) -> tuple[Message, ...]:
         return (Message(role="user", content=(TextPart(text="What?"), ImagePart(url=url))),)
 
-    assert of() == of(user="x", model="y", stream=False) != of(tenant="bob")
+    assert of() == of(user="x", model="y", stream=False, share="z") != of(tenant="bob")
     assert of(tenant=None) is of(temperature=1.0) is of(messages=image("https://example.com/a.png")) is None
     assert of(messages=image("data:image/png;base64,AA=="))
     assert key_of(msgspec.structs.replace(ASKED, temperature=1.0, seed=1), frozenset()) is None

@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 from openkimi import BackendError, BackendUnavailable, ConfigError, GenerateRequest, Message, PluginError
 from openkimi.options import convert_options
 from openkimi.testing.opening import open_component
+from openkimi_gguf import room
 from openkimi_gguf.dialect import HERMES, LLAMA
 from openkimi_gguf.form import Form
 from openkimi_gguf.models import resolve
@@ -33,6 +34,7 @@ from openkimi_xllamacpp.options import XllamacppOptions, check
 from openkimi_xllamacpp.payload import Prompt, payload_for
 from openkimi_xllamacpp.process import EngineFailed, explained
 from openkimi_xllamacpp.settings import settings_for
+from openkimi_xllamacpp.slots import Slots
 from openkimi_xllamacpp.vocabulary import infill_of, markers_of
 
 model = pytest.mark.model
@@ -166,6 +168,27 @@ def test_a_seed_reads_the_whole_prompt() -> None:
     assert (body["seed"], body["cache_prompt"], body["n_predict"]) == (0xFFFFFFFE, False, 5)
     assert (body["top_k"], body["logit_bias"], body["stop"]) == (1, [[7, -1.0]], ["x"])
     assert not body.keys() & {"n_probs", "grammar"}
+
+
+async def test_a_request_with_many_answers_lets_others_in() -> None:
+    """A slot that becomes free goes to a request that has none; who gives up in the queue holds nothing."""
+    slots, order = Slots(2), list[str]()
+
+    async def answer_of(share: str | None, name: str) -> None:
+        async with slots.slot(share):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    names = [("a", "a1"), ("a", "a2"), ("a", "a3"), ("a", "a4"), ("b", "b1"), (None, "c1")]
+    tasks = [asyncio.create_task(answer_of(share, name)) for share, name in names]
+    leaver = asyncio.create_task(answer_of("d", "d1"))
+    await asyncio.sleep(0)
+    leaver.cancel()
+    await asyncio.gather(*tasks)
+
+    assert order == ["a1", "a2", "b1", "a3", "c1", "a4"]
+    async with asyncio.timeout(1), slots.slot("e"), slots.slot("e"):
+        pass
 
 
 async def chunked(data: bytes, size: int) -> AsyncIterator[bytes]:
@@ -449,18 +472,56 @@ async def test_a_window_that_nothing_holds(model_file: Path) -> None:
             pass
 
 
+@model
+async def test_a_cache_that_does_not_fit_is_refused(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where memory does not suffice and no GPU is there, the error says which options to set to what."""
+    monkeypatch.setattr(room, "available_memory", lambda: 200 << 20)
+    monkeypatch.setattr(room, "free_swap", lambda: 0)
+    [provider] = register_backends()
+
+    with pytest.raises(ConfigError) as raised:
+        async with open_component(provider, model_path=str(model_file), device="cpu"):
+            pass
+
+    assert raised.value.message == (
+        "llm.context_length: the cache of 8192 tokens for each of 4 answers at once takes 720 MiB of memory, "
+        "and 200 MiB are free; set llm.context_length to 2048 or less or set llm.parallel to 1 or less"
+    )
+
+
+@model
+async def test_weights_larger_than_memory_are_no_error(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that does not fit is read from the file again and again: there is a warning, and it answers."""
+    monkeypatch.setattr(room, "available_memory", lambda: 64 << 20)
+    [provider] = register_backends()
+    options = {"model_path": str(model_file), "context_length": 512, "parallel": 2, "device": "cpu"}
+
+    with capture_logs() as logs:
+        async with open_component(provider, **options) as backend:
+            assert isinstance(backend, XllamacppBackend)
+            assert "volcano" in (await answer(backend, request("Repeat the word volcano."))).lower()
+
+    assert "memory_is_short" in [line["event"] for line in logs]
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
         ("context", "llm.context_length: no 4 contexts of 8192 tokens"),
         ("device", "llm.device: the installed xllamacpp sees no GPU"),
+        ("memory", "llm.context_length: too much"),
         ("model", "llm.model_path: 'm.gguf' is damaged or of a kind llama.cpp cannot read: why"),
         ("died", "llm.model_path: the engine why while it loaded 'm.gguf'"),
     ],
 )
 def test_why_no_engine_came_up(kind: str, said: str) -> None:
     """Each reason why the engine did not come up is a line about the option that mends it."""
-    settings = settings_for(Path("m.gguf"), Path("s.sock"), {}, XllamacppOptions())
+    tight = room.Room(weights=1, cache=1, free=0, refusal="llm.context_length: too much")
+    settings = settings_for(Path("m.gguf"), Path("s.sock"), {}, XllamacppOptions(), tight)
 
     assert explained(EngineFailed(kind, "why"), settings).startswith(said)
 

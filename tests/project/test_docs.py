@@ -45,6 +45,7 @@ from openkimi.api.tokenize_schemas import TokenCountList, TokenizeRequest
 from openkimi.citations import Citation
 from openkimi.config import RawConfig, build_config
 from openkimi.explanation import BudgetTrace, Fate
+from openkimi.path_receipt import MprReceipt, PathReceipt, Quote
 from openkimi.plugins import HOOKS
 from openkimi.receipt import DocumentReceipt, Extent, Passage, Receipt
 from openkimi.testing import serving
@@ -250,7 +251,12 @@ def _kind_of(value: dict[str, Any]) -> type[msgspec.Struct]:
         return ExplanationObject
     if value.get("object") in {"document", "document.deleted"}:
         return StoredDocument if value["object"] == "document" else DeletedDocument
-    marks = {"choices": wire.ChatCompletion, "error": wire.ErrorBody, "compressed": Receipt}
+    marks = {
+        "choices": wire.ChatCompletion,
+        "error": wire.ErrorBody,
+        "compressed": Receipt,
+        "planned": MprReceipt,
+    }
     return next(kind for mark, kind in marks.items() if mark in value)
 
 
@@ -420,6 +426,10 @@ def test_every_route_is_described(held: Any) -> None:
         (Passage, "The receipt"),
         (Extent, "The receipt"),
         (Citation, "Citations"),
+        (wire.MprOptions, "Several reasoning paths"),
+        (MprReceipt, "Several reasoning paths"),
+        (PathReceipt, "Several reasoning paths"),
+        (Quote, "Several reasoning paths"),
         (ExplanationObject, "`POST /v1/openkimi/explain`"),
         (ExplainedPath, "`POST /v1/openkimi/explain`"),
         (BudgetTrace, "`POST /v1/openkimi/explain`"),

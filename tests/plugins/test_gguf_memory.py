@@ -9,13 +9,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from openkimi import ConfigError
-from openkimi_gguf import available
+from openkimi_gguf import available, room
 from openkimi_gguf.available import UNKNOWN, available_memory, free_swap, pages_available
 from openkimi_gguf.memory import kv_bytes_per_token
 from openkimi_gguf.metadata import read_metadata
 from openkimi_gguf.models import resolve
-from openkimi_llama_cpp import memory
-from openkimi_llama_cpp.memory import fits
+from openkimi_gguf.options import GgufOptions
+from openkimi_gguf.room import fits
 from openkimi_llama_cpp.model import Model
 from openkimi_llama_cpp.options import LlamaCppOptions
 
@@ -117,58 +117,72 @@ def test_a_system_that_does_not_say(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert pages_available("(page size of 16384 bytes)\nPages free: 3.\nPages active: 9.\n") == 3 * 16384
 
 
-def room(monkeypatch: pytest.MonkeyPatch, free: int, head: dict[str, Any], swap: int = 0) -> None:
-    monkeypatch.setattr(memory, "available_memory", lambda: free)
-    monkeypatch.setattr(memory, "free_swap", lambda: swap)
-    monkeypatch.setattr(memory, "read_metadata", lambda path: head)
+def memory(monkeypatch: pytest.MonkeyPatch, free: int, head: dict[str, Any], swap: int = 0) -> None:
+    monkeypatch.setattr(room, "available_memory", lambda: free)
+    monkeypatch.setattr(room, "free_swap", lambda: swap)
+    monkeypatch.setattr(room, "read_metadata", lambda path: head)
 
 
 def test_a_cache_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what is needed, what is there, and which options to set to what."""
-    room(monkeypatch, 3 * MIB, header())  # 1 KiB a token
+    memory(monkeypatch, 3 * MIB, header())  # 1 KiB a token
 
     with pytest.raises(ConfigError) as raised:
-        fits(Path(__file__), LlamaCppOptions(parallel=2))
+        fits(Path(__file__), GgufOptions(parallel=2), 2)
 
     assert raised.value.message == (
         "llm.context_length: the cache of 4096 tokens for each of 2 answers at once takes 8 MiB of memory, "
         "and 3 MiB are free; set llm.context_length to 1536 or less"
     )
     with pytest.raises(ConfigError, match=r"or set llm\.parallel to 2 or less or set llm\.type_k .* 'q8_0'"):
-        fits(Path(__file__), LlamaCppOptions(parallel=4, context_length=1280))
-    assert fits(Path(__file__), LlamaCppOptions(parallel=2, context_length=1280))
+        fits(Path(__file__), GgufOptions(parallel=4, context_length=1280), 4)
+    assert fits(Path(__file__), GgufOptions(parallel=2, context_length=1280), 2)
 
 
 def test_what_is_proposed_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exactly what is free may be used, and one byte more may not; swap counts."""
-    room(monkeypatch, 4 * MIB - 1, header())
+    memory(monkeypatch, 4 * MIB - 1, header())
     with pytest.raises(ConfigError, match="to 3840 or less"):
-        fits(Path(__file__), LlamaCppOptions())
+        fits(Path(__file__), GgufOptions(), 1)
 
-    room(monkeypatch, 4 * MIB - 1, header(), swap=1)
-    assert not fits(Path(__file__), LlamaCppOptions())
+    memory(monkeypatch, 4 * MIB - 1, header(), swap=1)
+    assert not fits(Path(__file__), GgufOptions(), 1)
 
 
 def test_weights_larger_than_memory_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights can be read from the file again: there is a warning, and the model is loaded."""
-    room(monkeypatch, 4 * MIB, header())
+    memory(monkeypatch, 4 * MIB, header())
 
     with capture_logs() as logs:
-        assert not fits(Path(__file__), LlamaCppOptions())
+        assert not fits(Path(__file__), GgufOptions(), 1)
 
     assert [line["event"] for line in logs] == ["memory_is_short"]
     assert logs[0]["cache"] == "4 MiB"
+
+
+def test_all_parts_of_a_model_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The weights of a split model are those of all its files."""
+    for number in (1, 2, 3):
+        (tmp_path / f"big-0000{number}-of-00003.gguf").write_bytes(bytes(MIB))
+
+    with capture_logs() as logs:
+        room(monkeypatch, 7 * MIB, header())
+        assert fits(tmp_path / "big-00001-of-00003.gguf", LlamaCppOptions())
+        room(monkeypatch, 7 * MIB - 1, header())
+        assert not fits(tmp_path / "big-00001-of-00003.gguf", LlamaCppOptions())
+
+    assert logs[0]["weights"] == "3 MiB"
 
 
 def test_an_unknown_model_is_not_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Of a model unlike the known ones, and of a file that is none, nothing is said."""
     damaged = tmp_path / "m.gguf"
     damaged.write_bytes(b"")
-    assert fits(damaged, LlamaCppOptions())
-    assert fits(tmp_path / "none.gguf", LlamaCppOptions())
+    assert fits(damaged, GgufOptions(), 1)
+    assert fits(tmp_path / "none.gguf", GgufOptions(), 1)
 
-    room(monkeypatch, 0, header("mamba"))
-    assert fits(damaged, LlamaCppOptions())
+    memory(monkeypatch, 0, header("mamba"))
+    assert fits(damaged, GgufOptions(), 1)
 
 
 @pytest.mark.model
@@ -193,8 +207,8 @@ def test_a_real_model_takes_what_was_told(type: str, expected: int) -> None:
 def test_a_real_model_is_refused_before_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The default model with a window too large for memory is refused, and loads with a smaller one."""
     path = resolve("smollm2-135m-instruct")
-    monkeypatch.setattr(memory, "available_memory", lambda: 100 * MIB)
-    monkeypatch.setattr(memory, "free_swap", lambda: 0)
+    monkeypatch.setattr(room, "available_memory", lambda: 100 * MIB)
+    monkeypatch.setattr(room, "free_swap", lambda: 0)
 
     with pytest.raises(ConfigError, match=r"180 MiB of memory, and 100 MiB are free; set .* to 4352 or less"):
         Model(path, LlamaCppOptions(device="cpu"))

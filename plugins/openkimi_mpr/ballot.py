@@ -1,0 +1,116 @@
+"""Candidates as voters: who agrees with whom, and whom the text bears out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from openkimi import Candidate
+from openkimi_mpr.agreement import Alikeness, alikeness, groups_of, mean_alikeness
+from openkimi_mpr.statements import Statement, parse_json, signature, statement_of
+from openkimi_mpr.support import Support, support_of
+from openkimi_mpr.words import words_of
+
+_LONG = 40
+_LEAST_WEIGHT = 0.25
+
+
+class Ballot:
+    """The candidates that answer a question, and those among them that can be chosen.
+
+    ``voters`` are the candidates of the most frequent kind that say something, valid JSON where there is
+    any. ``table``, ``groups`` and ``supports`` are of them, by their places among them.
+    """
+
+    def __init__(self, question: str, candidates: Sequence[Candidate]) -> None:
+        self.question = question
+        self.candidates = candidates
+        self.voters = _voters(candidates)
+
+    @cached_property
+    def statements(self) -> list[Statement]:
+        """What each voter states."""
+        return [statement_of(voter, self.question) for voter in self.voters]
+
+    @cached_property
+    def table(self) -> Alikeness:
+        """How alike each two voters are."""
+        return alikeness(self.statements)
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """The voters that agree, the largest group first."""
+        return groups_of(self.statements)
+
+    @cached_property
+    def supports(self) -> list[Support]:
+        """How far what each voter read bears out what it says."""
+        return [
+            support_of(voter, statement, self.question)
+            for voter, statement in zip(self.voters, self.statements, strict=True)
+        ]
+
+    @property
+    def weights(self) -> list[float]:
+        """What each voter counts: one that is sure as much as four that are not."""
+        return [1.0 if support.sure else _LEAST_WEIGHT for support in self.supports]
+
+    @property
+    def agreement(self) -> float:
+        """How alike all candidates are, on average over the pairs."""
+        return mean_alikeness(alikeness([statement_of(each, self.question) for each in self.candidates]))
+
+    def group_of(self, voter: int) -> list[int]:
+        """Return the voters that agree with one, itself included."""
+        return next(group for group in self.groups if voter in group)
+
+    def dissenting(self, voter: int) -> tuple[int, ...]:
+        """List the candidates, by index, that say something and something else than a voter does."""
+        agreeing = {self.voters[at].index for at in self.group_of(voter)}
+        return tuple(each.index for each in self.candidates if each.index not in agreeing and _speaks(each))
+
+    def bears_out(self, voter: int) -> bool | None:
+        """Tell whether what was read bears a voter's answer out.
+
+        It does not where the answer itself says so, or where short answers all differ and none of them is
+        borne out. What several say alike, or says much, may be said in other words.
+        """
+        if self.statements[voter].declines:
+            return False if self.voters[voter].context else None
+        if self.supports[voter].is_borne_out:
+            return True
+        differ = len(self.voters) == len(self.groups) > 1
+        return False if differ and self.is_unsupported else None
+
+    @property
+    def is_unsupported(self) -> bool:
+        """Whether short answers were given and what was read bears none of them out, as far as words tell."""
+        return {support.is_borne_out for support in self.supports} == {False} and not any(
+            map(is_long, self.voters)
+        )
+
+
+def is_long(candidate: Candidate) -> bool:
+    """Tell prose from tool calls, JSON (cut off or not) and short answers."""
+    if candidate.tool_calls or candidate.text.lstrip().startswith(("{", "[", "```")):
+        return False
+    return len(words_of(candidate.text)) >= _LONG
+
+
+def _voters(candidates: Sequence[Candidate]) -> list[Candidate]:
+    speaking = [candidate for candidate in candidates if _speaks(candidate)]
+    voters = _most_frequent_kind(speaking or candidates)
+    structured = [candidate for candidate in voters if parse_json(candidate.text) is not None]
+    return structured or voters
+
+
+def _speaks(candidate: Candidate) -> bool:
+    return bool(candidate.tool_calls or candidate.text.strip())
+
+
+def _most_frequent_kind(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Keep those that make the most frequent tool calls, or that answer in text; ties go to the earliest."""
+    kinds: dict[tuple[tuple[str, str], ...], list[Candidate]] = {}
+    for candidate in candidates:
+        kinds.setdefault(signature(candidate.tool_calls), []).append(candidate)
+    return max(kinds.values(), key=len)
