@@ -12,10 +12,12 @@ import pytest
 import structlog
 from litestar import Controller, Litestar, Request, get, post
 
-from openkimi import Backend, BackendWrapper, ConfigError, KimiEngine, PluginError, hookimpl
+from openkimi import Backend, BackendWrapper, ConfigError, KimiEngine, PluginError, Provider, hookimpl
 from openkimi.api.app import create_app
+from openkimi.api.loading import loading
 from openkimi.api.routers import create_chat_router
 from openkimi.testing import serving
+from openkimi_scripted import ScriptedBackend
 
 HELLO = {"messages": [{"role": "user", "content": "Hello?"}]}
 
@@ -386,6 +388,30 @@ def test_a_lifespan_without_its_decorator_is_told_which(engine: Any) -> None:
 
     asyncio.run(start())
     assert "add @asynccontextmanager" in report_of(kimi).reason
+
+
+async def test_plugins_and_their_routes_answer_while_the_model_loads(engine: Any) -> None:
+    """That is when one wants to know what is going on; what needs the model says that it is being loaded."""
+    loaded = asyncio.Event()
+
+    class Slow:
+        @hookimpl
+        def register_backends(self) -> list[Provider[Any]]:
+            @asynccontextmanager
+            async def opened(options: object, context: object) -> AsyncIterator[Any]:
+                await loaded.wait()
+                yield ScriptedBackend()
+
+            return [Provider("slow", opened)]
+
+    kimi = engine(Slow(), plugin(register_routes=lambda app: [root]), llm={"type": "slow"})
+    app = create_app(kimi, lifespan=loading(kimi, lambda error: None))
+
+    async with client(app) as http:
+        for path, status in (("/v1/plugins", 200), ("/plugins/ours", 200), ("/v1/models", 503)):
+            async with http.get(path) as response:
+                assert response.status == status, path
+        loaded.set()
 
 
 # A backend around the model
