@@ -156,6 +156,7 @@ async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
 
     app = create_app(engine, lifespan=loading(engine, loaded))
     server = _Server(_uvicorn_config(app, engine.config.server), engine)
+    await asyncio.sleep(0)  # a Ctrl-C till here ends it here: uvicorn would report a failure
     try:
         await server.serve(sockets=[listener])
     finally:
