@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 
 from openkimi.contracts import Embedder
 from openkimi.errors import PluginError
 from openkimi.providers import Provider, Role
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
+
+STILL_SECONDS = 60.0
+"""How often the log says that something is still being opened; a large model may take its time."""
 
 
 class Context:
@@ -41,7 +48,12 @@ class _Handle:
         self._release = asyncio.Event()
         self._task = asyncio.create_task(self._live(manager))
 
-    async def component(self) -> Any:
+    async def component(self, role: Role, provider: Provider[Any]) -> Any:
+        began = time.monotonic()
+        while not (await asyncio.wait([self._opened], timeout=STILL_SECONDS))[0]:
+            seconds = round(time.monotonic() - began)
+            module = getattr(provider.open, "__module__", "unknown")
+            log.warning("still_opening", role=role, kind=provider.kind, module=module, seconds=seconds)
         return await asyncio.shield(self._opened)
 
     async def close(self) -> None:
@@ -92,7 +104,7 @@ class Components:
             self._handles.append((key, handle))
         handle.holders += 1
         try:
-            yield await handle.component()
+            yield await handle.component(role, provider)
         finally:
             handle.holders -= 1
             if not handle.holders:

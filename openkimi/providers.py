@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from openkimi.contracts import CONTRACT_VERSION, Embedder
+from openkimi.diagnosis import Finding
 from openkimi.errors import PluginError
 
 T = TypeVar("T")
@@ -40,12 +41,13 @@ class Provider(Generic[T]):
     is the msgspec Struct of its options (keyword-only, frozen). ``open`` takes those options and an
     :class:`OpenContext` and returns an async context manager that yields the component; it is entered and
     left in the same task, once per distinct options. ``check`` looks at the options before anything is
-    opened and raises :class:`openkimi.ConfigError` for what would fail; it loads nothing. ``contract`` is the
+    opened and raises :class:`openkimi.ConfigError` for what would fail; it loads nothing. ``diagnose`` looks
+    more closely, for ``openkimi doctor``, and returns what it finds; it changes nothing. ``contract`` is the
     :data:`openkimi.CONTRACT_VERSION` that the plugin was written for; a :class:`openkimi.PluginError` refuses
     another one.
     """
 
-    __slots__ = ("aliases", "check", "config", "contract", "description", "kind", "open")
+    __slots__ = ("aliases", "check", "config", "contract", "description", "diagnose", "kind", "open")
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class Provider(Generic[T]):
         aliases: Iterable[str] = (),
         description: str = "",
         check: Callable[[Any], None] | None = None,
+        diagnose: Callable[[Any], Iterable[Finding]] | None = None,
         contract: int = CONTRACT_VERSION,
     ) -> None:
         if contract != CONTRACT_VERSION:
@@ -70,6 +73,7 @@ class Provider(Generic[T]):
         self.aliases = tuple(aliases)
         self.description = description
         self.check = check
+        self.diagnose = diagnose
         self.contract = contract
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -184,6 +184,10 @@ class PluginsSection(Section, frozen=True, kw_only=True):
         tuple[str, ...], msgspec.Meta(description="Modules to load beside the installed ones.")
     ] = ()
     block: Annotated[tuple[str, ...], msgspec.Meta(description="Plugins to leave out, by name.")] = ()
+    options: Annotated[
+        dict[str, dict[str, Any]],
+        msgspec.Meta(description="What plugins for the application are told, by the plugin's name."),
+    ] = {}
 
 
 def parse_size(size: int | str, *, where: str) -> int:

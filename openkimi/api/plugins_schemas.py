@@ -20,9 +20,11 @@ class PluginObject(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None
     state: Literal["loaded", "failed", "blocked"]
     reason: Annotated[str | None, msgspec.Meta(description="Why it is not in use, or what it did wrong.")]
+    remedy: Annotated[str | None, msgspec.Meta(description="What to do about that.")]
     hooks: list[str]
     kinds: Annotated[dict[Role, list[str]], msgspec.Meta(description="Its components, by their role.")]
     commands: list[str]
+    routes: Annotated[list[str], msgspec.Meta(description="The methods and addresses that it serves.")]
 
     @classmethod
     def of(cls, report: PluginReport) -> PluginObject:

@@ -241,10 +241,10 @@ def _check_answer(value: dict[str, Any], where: str) -> None:
 
 LISTS: dict[str, type[msgspec.Struct]] = {
     "document": DocumentList,
+    "plugin": PluginList,
     "model": wire.ModelList,
     "embedding": EmbeddingList,
     "token_count": TokenCountList,
-    "plugin": PluginList,
 }
 
 
