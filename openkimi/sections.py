@@ -95,7 +95,7 @@ class MprSection(Section, frozen=True, kw_only=True):
             description="Where nothing that was read bears an answer out: `answer` gives it all the same, "
             "`decline` says that the document does not say."
         ),
-    ] = "answer"
+    ] = "decline"
     declining: Annotated[
         str | None,
         msgspec.Meta(description="What `decline` says; null: a sentence in the language of the question."),

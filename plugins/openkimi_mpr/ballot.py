@@ -78,15 +78,15 @@ class Ballot:
     def bears_out(self, voter: int) -> bool | None:
         """Tell whether what was read bears a voter's answer out.
 
-        It does not where the answer itself says so, or where short answers all differ and none of them is
-        borne out. What several say alike, or says much, may be said in other words.
+        It does not where the answer itself says so, or where no more than half of them, all short, agree and
+        none is borne out. What most say alike, or says much, may be said in other words.
         """
         if self.statements[voter].declines:
             return False if self.voters[voter].context else None
         if self.supports[voter].is_borne_out:
             return True
-        differ = len(self.voters) == len(self.groups) > 1
-        return False if differ and self.is_unsupported else None
+        apart = len(self.groups[0]) <= len(self.voters) / 2
+        return False if apart and self.is_unsupported else None
 
     @property
     def is_unsupported(self) -> bool:

@@ -12,8 +12,6 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import msgspec
-
 from openkimi import Candidate, Generate, Synthesis, Synthesizer
 from openkimi_mpr.agreement import medoid
 from openkimi_mpr.ballot import Ballot, is_long
@@ -119,21 +117,13 @@ class ConsensusSynthesizer(ChoosingSynthesizer):
 
     Each claim of a candidate counts by the share of candidates that make it, less one half, so that the sum
     is largest where most is likely right and least is likely wrong: Atomic Self-Consistency
-    (Thirukovalluru et al., arXiv 2405.13131), choosing where that merges. Where no claim is made by more than
-    half, and what was read has none of the answers, the answer is told to be unsupported.
+    (Thirukovalluru et al., arXiv 2405.13131), choosing where that merges.
     """
 
     def choose(self, ballot: Ballot) -> int:
         """Choose by the claims that are shared."""
         scores = [sum(share - 0.5 for share in shares) for shares in shares_of(ballot)]
         return max(range(len(scores)), key=lambda at: (round(scores[at], 9), ballot.weights[at], -at))
-
-    def _synthesize(self, ballot: Ballot) -> Synthesis:
-        synthesis = super()._synthesize(ballot)
-        alone = all(share <= 0.5 for shares in shares_of(ballot) for share in shares)
-        if alone and synthesis.supported is None and ballot.is_unsupported:
-            return msgspec.structs.replace(synthesis, supported=False)
-        return synthesis
 
 
 class HierarchicalSynthesizer(ChoosingSynthesizer):
