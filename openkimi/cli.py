@@ -58,7 +58,8 @@ def plugins(config: str | None, as_json: bool) -> None:
             for kind in kinds:
                 provider = found.provider(role, kind)
                 also = f" (also {', '.join(provider.aliases)})" if provider.aliases else ""
-                click.echo(f"  {SECTIONS[role]} = {kind}{also}: {provider.description}")
+                says = f": {provider.description}" if provider.description else ""
+                click.echo(f"  {SECTIONS[role]} = {kind}{also}{says}")
         if report.name in found.options:
             click.echo(f"  options: plugins.options.{report.name}")
         for name in report.commands:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -100,7 +101,7 @@ class Components:
         key = (role, provider, options, id(embedder))
         handle = next((handle for known, handle in self._handles if known == key), None)
         if handle is None:
-            handle = _Handle(provider.open(options, Context(embedder)))
+            handle = _Handle(_manager(role, provider, options, embedder))
             self._handles.append((key, handle))
         handle.holders += 1
         try:
@@ -110,3 +111,23 @@ class Components:
             if not handle.holders:
                 self._handles.remove((key, handle))
                 await handle.close()
+
+
+def _manager(
+    role: Role, provider: Provider[T], options: msgspec.Struct, embedder: Embedder | None
+) -> AbstractAsyncContextManager[T]:
+    """Make the context manager that opens a component.
+
+    Raises:
+        PluginError: ``open`` returns something else.
+    """
+    made: object = provider.open(options, Context(embedder))
+    if isinstance(made, AbstractAsyncContextManager):
+        return made
+    if inspect.iscoroutine(made):
+        made.close()
+    module = getattr(provider.open, "__module__", "unknown")
+    raise PluginError(
+        f"{role} '{provider.kind}': open() of the plugin module {module} returns {type(made).__name__}, no "
+        "async context manager: write it with @asynccontextmanager and yield"
+    )

@@ -11,12 +11,16 @@ from openkimi.plugins import PluginReport
 
 log = structlog.get_logger()
 
+_CORE = "openkimi"
+"""The package whose code is nobody's, whatever plugins for tests stand in it."""
+
 
 class Owners:
     """The plugins by their packages; those that were handed over as objects have none."""
 
     def __init__(self, reports: Sequence[PluginReport]) -> None:
         self._reports = {_top(report.module.partition(":")[0]): report for report in reports}
+        self._reports.pop(_CORE, None)
 
     def blame(self, frames: Iterable[tuple[FrameType, int]], event: str, what: str, *, remedy: str) -> bool:
         """Note ``what`` happened on the plugin of the first frame that is a plugin's, and log it.

@@ -172,8 +172,12 @@ class Plugins:
 
     def _missing(self, where: str, role: Role, kind: str) -> str:
         known = sorted(self._offers[role])
-        failed = [f"{report.name} ({report.reason})" for report in self.reports if report.state == "failed"]
-        broken = f"; plugins that failed to load: {', '.join(failed)}" if failed else ""
+        failed = [
+            f"{report.name} ({report.reason})"
+            for report in self.reports
+            if report.state == "failed" or (report.state == "loaded" and not report.hooks)
+        ]
+        broken = f"; plugins that failed: {', '.join(failed)}" if failed else ""
         return f"{where}: no plugin offers the {role} '{kind}'; {suggest(kind, known)}{broken}"
 
 
@@ -259,6 +263,8 @@ def _register(found: Plugins, plugin: object, report: PluginReport) -> None:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         report.fail(error)
         return
+    if not hooks:
+        report.reason, report.remedy = "has no hooks", "mark its functions with @hookimpl of openkimi"
     for hook, offered in offers:
         found.offer(report, hook, offered)
     found.app_hooks += [hook for hook in hooks if hook.name in APP_HOOKS]
@@ -302,7 +308,7 @@ def _offers(hook: Hook) -> Iterator[tuple[str, Offer]]:
     if hook.name == OPTIONS_HOOK:
         yield hook.name, _checked_options(hook.call())
         return
-    for offered in hook.call() or ():
+    for offered in _several(hook.call(), hook.name):
         yield hook.name, _checked(offered, hook.name)
 
 
@@ -312,6 +318,12 @@ def _plain(returned: object) -> object:
         returned.close()
         raise PluginError("a hook is a plain function: write it with def, not with async def")
     return list(returned) if inspect.isgenerator(returned) else returned
+
+
+def _several(returned: object, hook: str) -> Iterable[object]:
+    if isinstance(returned, str) or not isinstance(returned, Iterable | None):
+        raise PluginError(f"{hook} must return a list, not {type(returned).__name__}")
+    return returned or ()
 
 
 def _checked(offered: object, hook: str) -> Provider[Any] | click.Command:

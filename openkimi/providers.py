@@ -61,6 +61,8 @@ class Provider(Generic[T]):
         diagnose: Callable[[Any], Iterable[Finding]] | None = None,
         contract: int = CONTRACT_VERSION,
     ) -> None:
+        if not isinstance(contract, int):
+            raise PluginError(f"the kind '{kind}': contract must be a whole number, not {contract!r}")
         if contract != CONTRACT_VERSION:
             newer = "openkimi" if contract > CONTRACT_VERSION else "version of the plugin"
             raise PluginError(

@@ -82,7 +82,7 @@ def test_every_hook_has_a_test_of_its_own() -> None:
     """A hook ships with a test that bears its name, or with one whose plugin implements it."""
     tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
 
-    assert not [hook for hook in HOOKS if not re.search(rf"\bdef (?:test_)?{hook}\(", tests)]
+    assert not [hook for hook in HOOKS if not re.search(rf"\bdef (?:test_)?{hook}\(|\b{hook}=", tests)]
 
 
 def test_a_module_is_loaded_once() -> None:

@@ -174,6 +174,14 @@ async def test_a_plugin_that_blocks_the_event_loop_is_named(
     assert "asyncio.to_thread" in (report.remedy or "")
 
 
+def test_what_the_core_raises_is_no_plugins() -> None:
+    """The plugin of the test kit stands in the core's package, and is not named for the core's code."""
+    owners = Owners(load_plugins(load=["openkimi.testing.fakes"]).reports)
+    frame = SimpleNamespace(f_globals={"__name__": "openkimi.generation"})
+
+    assert not owners.blame([(frame, 1)], "plugin_raised", "raised", remedy="")  # type: ignore[list-item]
+
+
 RAISING = """
 from contextlib import asynccontextmanager
 from openkimi import Delta, Provider, hookimpl

@@ -9,7 +9,7 @@ from typing import cast
 
 import msgspec
 
-from openkimi import Backend, BackendWrapper, Delta, GenerateRequest
+from openkimi import Backend, BackendWrapper, Delta, GenerateRequest, Usage
 from openkimi_response_cache.answers import Answers
 from openkimi_response_cache.key import key_of
 from openkimi_response_cache.outcome import note
@@ -51,7 +51,15 @@ class CachingBackend(BackendWrapper):
                 answer.append(delta)
                 yield delta
         if answer and any(delta.finish_reason is not None for delta in answer):
-            self._answers.put(key, answer)
+            self._answers.put(key, await self._with_usage(request, answer))
+
+    async def _with_usage(self, request: GenerateRequest, answer: list[Delta]) -> list[Delta]:
+        """Count an answer whose model does not, so that from memory its prompt is told as cached."""
+        if any(delta.usage is not None for delta in answer):
+            return answer
+        [written] = await self.count_tokens(["".join(delta.content for delta in answer)])
+        usage = Usage(prompt_tokens=await self.count_prompt(request), completion_tokens=written)
+        return [*answer[:-1], msgspec.structs.replace(answer[-1], usage=usage)]
 
 
 async def _replay(answer: tuple[Delta, ...]) -> AsyncGenerator[Delta, None]:

@@ -8,7 +8,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from openkimi import Delta, GenerateRequest, ImagePart, KimiEngine, Message, TextPart, Usage
+from openkimi import BackendWrapper, Delta, GenerateRequest, ImagePart, KimiEngine, Message, TextPart, Usage
 from openkimi.api.app import create_app
 from openkimi.testing import serving
 from openkimi_response_cache.answers import Answers
@@ -192,6 +192,28 @@ async def test_whose_caller_left_is_not_kept(held: Any) -> None:
 
     assert "".join(delta.content for delta in whole) == "one two three"
     assert (len(inside.requests), inside.cancelled) == (2, 1)
+
+
+async def test_an_answer_that_the_model_did_not_count_is_counted(held: Any) -> None:
+    """From memory its prompt is told as cached, too."""
+
+    class Uncounted(BackendWrapper):
+        async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+            async for delta in self.backend.generate(request):
+                yield msgspec.structs.replace(delta, usage=None)
+
+    backend = CachingBackend(
+        Uncounted(held(reply="one two").backend), Answers(most_bytes=10_000, seconds=None)
+    )
+
+    first = [delta async for delta in backend.generate(ASKED)]
+    second = [delta async for delta in backend.generate(ASKED)]
+
+    usage = second[-1].usage
+    assert first[-1].usage is None
+    assert usage is not None
+    assert usage.cached_tokens == usage.prompt_tokens == await backend.count_prompt(ASKED)
+    assert [usage.completion_tokens] == await backend.count_tokens(["one two"])
 
 
 async def test_it_is_off_unless_it_is_chosen(cached: Any) -> None:
