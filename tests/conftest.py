@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from openkimi import Backend, Embedder, OpenContext, Provider, hookimpl
 from openkimi.logs import configure_logging
@@ -22,6 +23,15 @@ DATA = Path(__file__).parent / "data"
 def logging() -> None:
     """Log as the server does."""
     configure_logging("debug")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Log so again after a command, which logs otherwise, for good."""
+    before = structlog.get_config()["wrapper_class"]
+    yield
+    if structlog.get_config()["wrapper_class"] is not before:
+        configure_logging("debug")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ class Ballot:
     """The candidates that answer a question, and those among them that can be chosen.
 
     ``voters`` are the candidates of the most frequent kind that say something, valid JSON where there is
-    any. ``table``, ``groups`` and ``supports`` are of them, by their places among them.
+    any, and only those that came to an end where one did: a small model is apt to repeat itself until it is
+    cut off. ``table``, ``groups`` and ``supports`` are of them, by their places among them.
     """
 
     def __init__(self, question: str, candidates: Sequence[Candidate]) -> None:
@@ -107,7 +108,8 @@ def _voters(candidates: Sequence[Candidate]) -> list[Candidate]:
     speaking = [candidate for candidate in candidates if _speaks(candidate)]
     voters = _most_frequent_kind(speaking or candidates)
     structured = [candidate for candidate in voters if parse_json(candidate.text) is not None]
-    return structured or voters
+    voters = structured or voters
+    return [candidate for candidate in voters if candidate.finish_reason != "length"] or voters
 
 
 def _speaks(candidate: Candidate) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 
+import msgspec
 import pytest
 from hypothesis import given as generated
 from hypothesis import settings
@@ -281,6 +282,22 @@ async def test_consensus_chooses_whom_most_share_most_claims_with() -> None:
     synthesis, _ = await synthesize("consensus", given, question="What is known of the bridge?")
 
     assert synthesis.chosen == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_answer_that_was_cut_off_is_taken_only_where_all_were(kind: str) -> None:
+    """One that came to no end says the same again and again, or lacks its end."""
+    cut_off = [
+        msgspec.structs.replace(candidate, finish_reason="length")
+        for candidate in candidates("In 1744. In 1744. In 1744.", "In 1744. In 1744.", "In 1744 it was.")
+    ]
+    ended = msgspec.structs.replace(cut_off[2], finish_reason="stop")
+
+    one_ended, _ = await synthesize(kind, [*cut_off[:2], ended])
+    none_ended, _ = await synthesize(kind, cut_off)
+
+    assert one_ended.chosen == 2
+    assert none_ended.chosen is not None
 
 
 @pytest.mark.parametrize("kind", KINDS)
