@@ -5,8 +5,13 @@ Everything that is exported here is public and stable, for users and for authors
 
 from __future__ import annotations
 
+import openkimi.interrupting  # noqa: F401 - before all that takes its time
+
+# isort: split
+
 from importlib.metadata import version
 
+from openkimi.app_context import AppContext
 from openkimi.contracts import (
     CONTRACT_VERSION,
     Backend,
@@ -21,6 +26,7 @@ from openkimi.contracts import (
     Synthesizer,
     Vectors,
 )
+from openkimi.diagnosis import Finding
 from openkimi.documents import (
     ANONYMOUS,
     Chunk,
@@ -72,18 +78,22 @@ from openkimi.progress import Progress, report_progress
 from openkimi.providers import NoOptions, OpenContext, Provider
 from openkimi.secrets import Secret
 from openkimi.sections import parse_size
+from openkimi.statistics import Statistics
 from openkimi.stopping import StopFilter
 from openkimi.support import Claim, Evidence, find_support
+from openkimi.wrapping import BackendWrapper
 
 __version__ = version("openkimi")
 
 __all__ = [
     "ANONYMOUS",
     "CONTRACT_VERSION",
+    "AppContext",
     "Backend",
     "BackendError",
     "BackendTimeout",
     "BackendUnavailable",
+    "BackendWrapper",
     "Candidate",
     "Chunk",
     "Claim",
@@ -99,6 +109,7 @@ __all__ = [
     "Embedder",
     "Evidence",
     "Feature",
+    "Finding",
     "FinishReason",
     "Generate",
     "GenerateRequest",
@@ -120,6 +131,7 @@ __all__ = [
     "Retriever",
     "Secret",
     "Sentence",
+    "Statistics",
     "StopFilter",
     "StorageError",
     "StorageFull",

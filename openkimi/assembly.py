@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -11,11 +11,23 @@ import msgspec
 from openkimi.admission import Admission
 from openkimi.components import Components
 from openkimi.config import Chosen, Config
-from openkimi.contracts import Backend, Embedder
+from openkimi.contracts import Backend, ContextSampler, Embedder, Processor, Retriever, Synthesizer
+from openkimi.errors import PluginError
 from openkimi.memory import Memory
 from openkimi.pipeline import Pipeline
+from openkimi.plugins import SECTIONS
 from openkimi.preparation import Preparation
+from openkimi.providers import Role
 from openkimi.reranking import Reranker
+
+_CONTRACTS: dict[Role, type] = {
+    "backend": Backend,
+    "embedder": Embedder,
+    "processor": Processor,
+    "retriever": Retriever,
+    "sampler": ContextSampler,
+    "synthesizer": Synthesizer,
+}
 
 
 class Assembly(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,14 +41,17 @@ class Assembly(msgspec.Struct, frozen=True, kw_only=True):
     window: int
 
 
-async def assemble(config: Config, stack: AsyncExitStack) -> Assembly:
-    """Open every component the config chose, to be closed by the stack.
+async def assemble(
+    config: Config, stack: AsyncExitStack, wrap: Callable[[Backend], Awaitable[Backend]]
+) -> Assembly:
+    """Open every component the config chose, to be closed by the stack; ``wrap`` may replace the backend.
 
     Raises:
+        PluginError: what a plugin opened is no component of its role.
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
     use = _opening(stack)
-    backend = await use(config.backend)
+    backend = await wrap(await use(config.backend))
     embedder = await use(config.embedder)
     memory = await _memory(config, use, embedder, stack)
     sampler = await use(config.sampler, embedder)
@@ -85,9 +100,21 @@ def _opening(stack: AsyncExitStack) -> _Use:
 
     async def use(chosen: Chosen[Any], embedder: Embedder | None = None) -> Any:
         held = components.use(chosen.role, chosen.provider, chosen.options, embedder)
-        return await stack.enter_async_context(held)
+        return _checked(await stack.enter_async_context(held), chosen)
 
     return use
+
+
+def _checked(component: Any, chosen: Chosen[Any]) -> Any:
+    """Refuse what is no component of its role, before a request meets it."""
+    contract = _CONTRACTS[chosen.role]
+    if not isinstance(component, contract):
+        module = getattr(chosen.provider.open, "__module__", "unknown")
+        raise PluginError(
+            f"{SECTIONS[chosen.role]}: the plugin module {module} opened {type(component).__name__} for the "
+            f"kind '{chosen.provider.kind}', no openkimi.{contract.__name__}: its open() must yield one"
+        )
+    return component
 
 
 async def _memory(config: Config, use: _Use, embedder: Embedder, stack: AsyncExitStack) -> Memory:

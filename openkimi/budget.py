@@ -16,7 +16,7 @@ CHARACTERS_PER_TOKEN = 12
 
 _DEFAULT_ANSWER = 1024
 _FEW_PASSAGES = 3
-"""They come whole, where more of them come as sentences in which so small a model finds less."""
+"""They come whole, cost less than more of them that come as sentences, and answers are as good."""
 _CORE_FROM = 8000
 """Below this budget a dense core takes the place of evidence: at 4,000 tokens that of 2 questions in 58."""
 

@@ -17,18 +17,25 @@ from openkimi.api_keys import SHORTEST, ApiKey, digest_of
 from openkimi.asking import ask
 from openkimi.commands import CommandGroup, plugins_of, quarrels_of
 from openkimi.config import build_config, read_config
+from openkimi.doctor import doctor
 from openkimi.documents import ANONYMOUS
+from openkimi.engine import KimiEngine
 from openkimi.errors import ConfigError
 from openkimi.ingesting import ingest
+from openkimi.interrupting import leave_quietly, raise_again
+from openkimi.logs import configure_logging
+from openkimi.new_plugin import new_plugin
 from openkimi.plugins import HOOKS, SECTIONS
 from openkimi.preloading import read_preloads
 from openkimi.schema import config_schema
+from openkimi.showing import config
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(openkimi.__version__, prog_name="openkimi")
 def main() -> None:
     """Answer from documents longer than the model's window."""
+    raise_again()
 
 
 @main.command()
@@ -43,11 +50,18 @@ def plugins(config: str | None, as_json: bool) -> None:
     for report in found.reports:
         version = f" {report.distribution} {report.version}" if report.distribution else ""
         click.echo(f"{report.name}{version}: {report.state}{f' ({report.reason})' if report.reason else ''}")
+        if report.remedy:
+            click.echo(f"  {report.remedy}")
+        if report.hooks:
+            click.echo(f"  hooks: {', '.join(report.hooks)}")
         for role, kinds in report.kinds.items():
             for kind in kinds:
                 provider = found.provider(role, kind)
                 also = f" (also {', '.join(provider.aliases)})" if provider.aliases else ""
-                click.echo(f"  {SECTIONS[role]} = {kind}{also}: {provider.description}")
+                says = f": {provider.description}" if provider.description else ""
+                click.echo(f"  {SECTIONS[role]} = {kind}{also}{says}")
+        if report.name in found.options:
+            click.echo(f"  options: plugins.options.{report.name}")
         for name in report.commands:
             click.echo(f"  openkimi {name}: {found.commands[name][0][1].get_short_help_str(80)}")
     for quarrel in quarrels_of(found, main):
@@ -67,7 +81,11 @@ def hooks() -> None:
 @click.argument("config", metavar="CONFIG")
 def check(config: str) -> None:
     """Check a config file, and that what it preloads can be read, without loading a model."""
+    from openkimi.api.app import create_app
+
+    configure_logging("warning")
     checked = build_config(read_config(config))
+    create_app(KimiEngine.of(checked))  # what plugins add to the application may be wrong, too
     asyncio.run(read_preloads(checked.preload))
     chosen = (checked.backend, checked.embedder, checked.processor, checked.retriever)
     kinds = ", ".join(f"{SECTIONS[each.role]} = {each.provider.kind}" for each in chosen)
@@ -96,8 +114,11 @@ def schema(output: str | None, config: str | None) -> None:
             raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error
 
 
+main.add_command(config)
+main.add_command(doctor)
 main.add_command(ingest)
 main.add_command(ask)
+main.add_command(new_plugin)
 
 
 @main.group()
@@ -124,6 +145,7 @@ def new(name: str) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def serve(arguments: tuple[str, ...]) -> None:
     """Serve the gateway; takes the options of python -m openkimi.api.server."""
+    leave_quietly()
     from openkimi.api.server import main as serve_main
 
     serve_main.main(args=list(arguments), prog_name="openkimi serve")

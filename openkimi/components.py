@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 
 from openkimi.contracts import Embedder
 from openkimi.errors import PluginError
 from openkimi.providers import Provider, Role
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
+
+STILL_SECONDS = 60.0
+"""How often the log says that something is still being opened; a large model may take its time."""
 
 
 class Context:
@@ -41,7 +49,12 @@ class _Handle:
         self._release = asyncio.Event()
         self._task = asyncio.create_task(self._live(manager))
 
-    async def component(self) -> Any:
+    async def component(self, role: Role, provider: Provider[Any]) -> Any:
+        began = time.monotonic()
+        while not (await asyncio.wait([self._opened], timeout=STILL_SECONDS))[0]:
+            seconds = round(time.monotonic() - began)
+            module = getattr(provider.open, "__module__", "unknown")
+            log.warning("still_opening", role=role, kind=provider.kind, module=module, seconds=seconds)
         return await asyncio.shield(self._opened)
 
     async def close(self) -> None:
@@ -88,13 +101,33 @@ class Components:
         key = (role, provider, options, id(embedder))
         handle = next((handle for known, handle in self._handles if known == key), None)
         if handle is None:
-            handle = _Handle(provider.open(options, Context(embedder)))
+            handle = _Handle(_manager(role, provider, options, embedder))
             self._handles.append((key, handle))
         handle.holders += 1
         try:
-            yield await handle.component()
+            yield await handle.component(role, provider)
         finally:
             handle.holders -= 1
             if not handle.holders:
                 self._handles.remove((key, handle))
                 await handle.close()
+
+
+def _manager(
+    role: Role, provider: Provider[T], options: msgspec.Struct, embedder: Embedder | None
+) -> AbstractAsyncContextManager[T]:
+    """Make the context manager that opens a component.
+
+    Raises:
+        PluginError: ``open`` returns something else.
+    """
+    made: object = provider.open(options, Context(embedder))
+    if isinstance(made, AbstractAsyncContextManager):
+        return made
+    if inspect.iscoroutine(made):
+        made.close()
+    module = getattr(provider.open, "__module__", "unknown")
+    raise PluginError(
+        f"{role} '{provider.kind}': open() of the plugin module {module} returns {type(made).__name__}, no "
+        "async context manager: write it with @asynccontextmanager and yield"
+    )

@@ -85,6 +85,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerSection
     preload: tuple[str, ...]
     plugins: Plugins
+    plugin_options: Mapping[str, msgspec.Struct]
+    plugin_section: PluginsSection
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def build_config(
     values = with_environment(dict(raw), os.environ if environ is None else environ)
     if not isinstance(values, dict):
         raise ConfigError("the config must be a JSON object, not a value from the environment")
-    values = _inherited(values)
+    values = inherited(values)
     core = convert_options(values, RawConfig, where="")
     check_server(core.server)
     found = load_plugins(core.plugins.load, core.plugins.block, plugins)
@@ -145,6 +147,8 @@ def build_config(
         server=core.server,
         preload=core.preload,
         plugins=found,
+        plugin_options=found.options_of(core.plugins.options),
+        plugin_section=core.plugins,
     )
 
 
@@ -199,7 +203,7 @@ def _checked(chosen: Chosen[Any], where: str) -> Chosen[Any]:
     return chosen
 
 
-def _inherited(values: dict[str, Any]) -> dict[str, Any]:
+def inherited(values: dict[str, Any]) -> dict[str, Any]:
     """Translate ``rag.embedding_model``, the original's name for the embedder."""
     rag = values.get("rag")
     if not isinstance(rag, dict) or "embedding_model" not in rag:

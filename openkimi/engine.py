@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from functools import cached_property
 from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Self
@@ -20,12 +21,14 @@ from openkimi.dimensions import shortened
 from openkimi.documents import ANONYMOUS, Document, DocumentInfo
 from openkimi.errors import BackendUnavailable, DocumentNotFound, DocumentPreloaded, RequestError
 from openkimi.explanation import Explanation
+from openkimi.extensions import Extensions
 from openkimi.generation import refuse_unserved
 from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.pipeline import Event
 from openkimi.preloading import preload_paths, read_preloads
 from openkimi.progress import Report, ignore
+from openkimi.statistics import Statistics, Tally
 from openkimi.streams import merge
 from openkimi.turn import Ask, new_share
 
@@ -86,6 +89,14 @@ class KimiEngine:
         self._scope: dict[str, None] = {}
         self._preloaded: frozenset[str] = frozenset()
         self._history: list[Message] = []
+        self._tally = Tally()
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Make an engine of a configuration that is checked already."""
+        engine = cls()
+        engine._config = config
+        return engine
 
     @property
     def config(self) -> Config:
@@ -108,6 +119,20 @@ class KimiEngine:
             return str(name)
         path = str(getattr(options, "model_path", None) or self.config.backend.provider.kind)
         return PurePath(path).name.removesuffix(".gguf")
+
+    @cached_property
+    def extensions(self) -> Extensions:
+        """What the plugins add to an application around the engine."""
+        return Extensions(self)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the engine has done so far, and what it is doing now."""
+        opened = self._opened
+        inside = opened.admission.inside if opened else 0
+        at_once = opened.backend.concurrency if opened else None
+        documents = opened.memory.stored if opened else 0
+        return self._tally.statistics(inside=inside, at_once=at_once, documents=documents)
 
     @property
     def is_open(self) -> bool:
@@ -149,8 +174,14 @@ class KimiEngine:
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
-        """Keep the engine open while an application runs: ``Litestar(lifespan=[engine.lifespan])``."""
-        async with self:
+        """Keep the engine open while an application runs: ``Litestar(lifespan=[engine.lifespan])``.
+
+        What plugins hold open for an application is held meanwhile, too.
+
+        Raises:
+            ConfigError: the configuration does not load.
+        """
+        async with self, self.extensions.running():
             yield
 
     async def ingest(self, text: str, *, report: Report = ignore) -> str:
@@ -306,9 +337,10 @@ class KimiEngine:
             BackendError: the model failed.
         """
         opened = await self._ready()
-        with self._admitted(opened):
+        with self._admitted(opened), self._tally.answering() as counted:
             async with aclosing(self._run(opened, ask)) as events:
                 async for event in events:
+                    counted.add(event)
                     yield event
 
     async def explain(self, ask: Ask, *, limit: int = 100) -> Explanation:
@@ -334,9 +366,11 @@ class KimiEngine:
         at_once = asyncio.Semaphore(opened.backend.concurrency or _ASKS_AT_ONCE)
 
         async def numbered(at: int, ask: Ask) -> AsyncGenerator[tuple[int, Event], None]:
-            async with at_once, aclosing(self._run(opened, ask.sharing(share))) as events:
-                async for event in events:
-                    yield at, event
+            with self._tally.answering() as counted:
+                async with at_once, aclosing(self._run(opened, ask.sharing(share))) as events:
+                    async for event in events:
+                        counted.add(event)
+                        yield at, event
 
         with self._admitted(opened):
             async with aclosing(merge([numbered(at, ask) for at, ask in enumerate(asks)])) as events:
@@ -353,7 +387,8 @@ class KimiEngine:
 
     def _owned(self, ask: Ask) -> Ask:
         tenant = self._tenant_of(ask.tenant)
-        return ask if tenant == ask.tenant else msgspec.structs.replace(ask, tenant=tenant)
+        request = msgspec.structs.replace(ask.request, tenant=tenant)
+        return msgspec.structs.replace(ask, tenant=tenant, request=request)
 
     @contextmanager
     def _admitted(self, opened: Assembly) -> Iterator[None]:
@@ -374,6 +409,9 @@ class KimiEngine:
                 raise
             task.uncancel()
             raise BackendUnavailable("the gateway is being stopped") from None
+        except Exception as error:
+            self.extensions.blame(error)
+            raise
         finally:
             self._working.discard(task)
 
@@ -412,10 +450,9 @@ class KimiEngine:
 
     async def _open(self, config: Config, stack: AsyncExitStack) -> None:
         for report in config.plugins.reports:
-            if report.state == "failed":
-                log.warning("plugin_failed", plugin=report.name, reason=report.reason)
+            self.extensions.tell(report)
         await asyncio.to_thread(preload_paths, config.preload)
-        opened = await assemble(config, stack)
+        opened = await assemble(config, stack, self.extensions.wrap)
         await self._restore_scope(opened.memory)
         await self._preload(opened.memory, config)
         await opened.memory.refresh()

@@ -1,16 +1,21 @@
-"""The hooks that a plugin may implement, all called once while its plugins are loaded.
+"""The hooks that a plugin may implement: for its components, and for the application around them.
 
-Hooks are plain functions: asynchronous work lives in the objects that a provider opens. No hook runs
-while a request is served, and the order in which plugins load decides nothing.
+Hooks are plain functions: asynchronous work lives in the objects that they return. Those for components are
+called once while plugins are loaded, those with an ``app`` while an application is built, or its engine
+opens. No hook runs while a request is served, and the order in which plugins load decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import click
+import msgspec
 import pluggy
 
+from openkimi.app_context import AppContext
 from openkimi.contracts import Backend, ContextSampler, Embedder, Processor, Retriever, Synthesizer
 from openkimi.providers import Provider
 
@@ -52,3 +57,28 @@ def register_synthesizers() -> Iterable[Provider[Synthesizer]]:  # type: ignore[
 @hookspec
 def register_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
     """Offer commands of ``openkimi``, such as ``openkimi models``."""
+
+
+@hookspec
+def register_options() -> type[msgspec.Struct]:  # type: ignore[empty-body]
+    """Say what the config may hold for the plugin in ``plugins.options``; each option has a default."""
+
+
+@hookspec
+def register_routes(app: AppContext) -> Iterable[Any]:  # type: ignore[empty-body]
+    """Offer Litestar's route handlers, controllers or routers, mounted under ``/plugins/<name>``."""
+
+
+@hookspec
+def register_middleware(app: AppContext) -> Iterable[Callable[[Any], Any]]:  # type: ignore[empty-body]
+    """Offer functions that take an ASGI application and return one that stands around it."""
+
+
+@hookspec
+def lifespan(app: AppContext) -> AbstractAsyncContextManager[Any]:  # type: ignore[empty-body]
+    """Return what is entered before the application serves and left when it has stopped."""
+
+
+@hookspec
+def wrap_backend(app: AppContext, backend: Backend) -> Backend | None:
+    """Return a backend to take the place of the one that was opened, or None to leave it."""

@@ -86,6 +86,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     ``model`` is the name the caller sent; a backend with one model ignores it.
     ``stream`` is False when nobody reads the answer before it is complete: a hint that a backend may take
     to give it in one delta.
+    ``tenant`` is whose request it is, None where that is not known: what is kept of an answer is kept for
+    that tenant only.
     ``suffix`` asks for the text between the one message and it, told as one text and not as a chat; an empty
     one says that nothing follows, which a backend without that feature need not heed.
     ``share`` is the same for all that is generated for one caller's request, its choices and its reasoning
@@ -111,6 +113,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     suffix: str | None = None
     user: str | None = None
+    tenant: str | None = None
     stream: bool = True
     share: str | None = None
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any, Literal
 
 import click
@@ -15,7 +19,8 @@ import pluggy
 from openkimi import hookspecs
 from openkimi.errors import ConfigError, PluginError
 from openkimi.hookspecs import PROJECT
-from openkimi.options import suggest
+from openkimi.options import convert_options, suggest
+from openkimi.patience import START_SECONDS, within
 from openkimi.providers import ROLES, Provider, Role
 
 ENTRY_POINT_GROUP = "openkimi"
@@ -24,7 +29,10 @@ COMPONENT_HOOKS: dict[str, Role] = {f"register_{role}s": role for role in ROLES}
 """The hooks that offer components, each with the role of what it offers."""
 
 COMMANDS_HOOK = "register_commands"
-HOOKS = (*COMPONENT_HOOKS, COMMANDS_HOOK)
+OPTIONS_HOOK = "register_options"
+APP_HOOKS = ("register_routes", "register_middleware", "lifespan", "wrap_backend")
+"""The hooks that are called while an application is built or its engine opens."""
+HOOKS = (*COMPONENT_HOOKS, COMMANDS_HOOK, OPTIONS_HOOK, *APP_HOOKS)
 """The names of all hooks."""
 
 SECTIONS: dict[Role, str] = {
@@ -38,8 +46,17 @@ SECTIONS: dict[Role, str] = {
 """The place in the config where each role's kind is chosen."""
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+Offer = Provider[Any] | click.Command | type[msgspec.Struct]
+
+
 class PluginReport(msgspec.Struct, kw_only=True):
-    """What became of one plugin; ``kinds`` lists its components by role, ``reason`` says why it failed."""
+    """What became of one plugin; ``kinds`` lists its components by role, ``reason`` says why it failed.
+
+    Of one that is in use the reason is something that it did wrong all the same.
+    ``remedy`` says what to do about that, ``routes`` lists the methods and addresses that it serves.
+    """
 
     name: str
     module: str
@@ -47,9 +64,37 @@ class PluginReport(msgspec.Struct, kw_only=True):
     version: str | None = None
     state: Literal["loaded", "failed", "blocked"] = "loaded"
     reason: str | None = None
+    remedy: str | None = None
     hooks: list[str] = []
     kinds: dict[Role, list[str]] = {}
     commands: list[str] = []
+    routes: list[str] = []
+
+    def fail(self, error: BaseException, *, hook: str = "") -> None:
+        """Note that the plugin cannot be used, and why."""
+        self.state, self.reason = "failed", f"{hook}: {in_one_line(error)}" if hook else in_one_line(error)
+        self.remedy = f'mend that, or leave the plugin out: "plugins": {{"block": ["{self.name}"]}}'
+        self.routes.clear()
+
+
+class Hook(msgspec.Struct, frozen=True, kw_only=True):
+    """A plugin's implementation of a hook."""
+
+    report: PluginReport
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[str, ...]
+
+    def call(self, **given: object) -> Any:
+        """Call the hook with those of its arguments that it wants.
+
+        Raises:
+            PluginError: it is a coroutine, or does not come to an end.
+            Exception: whatever it raises.
+        """
+        wanted = {name: given[name] for name in self.arguments}
+        what = f"the hook '{self.name}' of the plugin {self.report.name}"
+        return within(START_SECONDS, lambda: _plain(self.function(**wanted)), what=what)
 
 
 class Plugins:
@@ -58,6 +103,8 @@ class Plugins:
     def __init__(self) -> None:
         self.reports: list[PluginReport] = []
         self.commands: dict[str, list[tuple[str, click.Command]]] = {}
+        self.app_hooks: list[Hook] = []
+        self.options: dict[str, type[msgspec.Struct]] = {}
         self._offers: dict[Role, dict[str, list[tuple[str, Provider[Any]]]]] = {role: {} for role in ROLES}
 
     def providers(self, role: Role) -> list[Provider[Any]]:
@@ -80,8 +127,25 @@ class Plugins:
             raise PluginError(self._clash(where, kind, [name for name, _ in offers]))
         raise PluginError(self._missing(where, role, kind))
 
-    def offer(self, report: PluginReport, hook: str, offered: Provider[Any] | click.Command) -> None:
-        """Enter what a plugin's hook offers: a command, or a provider under its kind and its aliases."""
+    def options_of(self, raw: Mapping[str, Mapping[str, Any]]) -> dict[str, msgspec.Struct]:
+        """Check the config's ``plugins.options`` and return those of each plugin that has some.
+
+        Raises:
+            ConfigError: they are wrong, or their plugin takes none, or is not there.
+        """
+        for name in raw:
+            if name not in self.options:
+                raise ConfigError(f"plugins.options.{name}: {self._no_options(name)}")
+        return {
+            name: convert_options(raw.get(name, {}), struct, where=f"plugins.options.{name}")
+            for name, struct in self.options.items()
+        }
+
+    def offer(self, report: PluginReport, hook: str, offered: Offer) -> None:
+        """Enter what a plugin's hook offers: options, a command, or a provider under its kind and aliases."""
+        if isinstance(offered, type):
+            self.options[report.name] = offered
+            return
         if isinstance(offered, click.Command):
             name = str(offered.name)
             self.commands.setdefault(name, []).append((report.name, offered))
@@ -92,6 +156,14 @@ class Plugins:
             self._offers[role].setdefault(name, []).append((report.name, offered))
         report.kinds.setdefault(role, []).append(offered.kind)
 
+    def _no_options(self, name: str) -> str:
+        report = next((report for report in self.reports if report.name == name), None)
+        if report is None:
+            return f"there is no such plugin with options; {suggest(name, sorted(self.options))}"
+        if report.state != "loaded":
+            return f"the plugin is {report.state}: {report.reason}"
+        return "the plugin takes no options"
+
     def _clash(self, where: str, kind: str, names: Sequence[str]) -> str:
         return (
             f"{where}: the kind '{kind}' is offered by the plugins {' and '.join(names)}; "
@@ -100,8 +172,12 @@ class Plugins:
 
     def _missing(self, where: str, role: Role, kind: str) -> str:
         known = sorted(self._offers[role])
-        failed = [f"{report.name} ({report.reason})" for report in self.reports if report.state == "failed"]
-        broken = f"; plugins that failed to load: {', '.join(failed)}" if failed else ""
+        failed = [
+            f"{report.name} ({report.reason})"
+            for report in self.reports
+            if report.state == "failed" or (report.state == "loaded" and not report.hooks)
+        ]
+        broken = f"; plugins that failed: {', '.join(failed)}" if failed else ""
         return f"{where}: no plugin offers the {role} '{kind}'; {suggest(kind, known)}{broken}"
 
 
@@ -110,7 +186,8 @@ def load_plugins(
 ) -> Plugins:
     """Load the installed plugins, the modules named by ``load`` and the objects in ``plugins``.
 
-    Installed ones are loaded in the order of their names. One that fails is reported, not raised.
+    Installed ones are loaded in the order of their names, and a module once, however it is named. One that
+    fails is reported, not raised.
 
     Raises:
         ConfigError: a name in ``load`` is no module that can be found.
@@ -122,6 +199,8 @@ def load_plugins(
         _load_module(found, module, block, where=f"plugins.load[{index}]")
     for plugin in plugins:
         name = getattr(plugin, "__name__", type(plugin).__name__)
+        if isinstance(plugin, ModuleType) and any(report.module == name for report in found.reports):
+            continue
         _register(found, plugin, PluginReport(name=name, module=name))
     return found
 
@@ -160,38 +239,91 @@ def _import(found: Plugins, report: PluginReport, block: Sequence[str]) -> None:
         found.reports.append(report)
         return
     try:
-        plugin = importlib.import_module(report.module)
+        plugin = _module(report.module)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - what a stranger's module raises is its own
-        _fail(report, error)
+        report.fail(error)
         found.reports.append(report)
         return
     _register(found, plugin, report)
 
 
+def _module(name: str) -> object:
+    """Import a module, unless that is done or under way."""
+    if (module := sys.modules.get(name)) is not None:
+        return module
+    return within(START_SECONDS, lambda: importlib.import_module(name), what=f"the import of {name}")
+
+
 def _register(found: Plugins, plugin: object, report: PluginReport) -> None:
     found.reports.append(report)
     try:
-        offers = list(_offers(plugin, report))
+        hooks = _hooks(plugin, report)
+        _refuse_name(found, report)
+        offers = [offer for hook in hooks for offer in _offers(hook)]
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
-        _fail(report, error)
+        report.fail(error)
         return
+    if not hooks:
+        report.reason, report.remedy = "has no hooks", "mark its functions with @hookimpl of openkimi"
     for hook, offered in offers:
         found.offer(report, hook, offered)
+    found.app_hooks += [hook for hook in hooks if hook.name in APP_HOOKS]
 
 
-def _offers(plugin: object, report: PluginReport) -> Iterator[tuple[str, Provider[Any] | click.Command]]:
-    """Call each hook of one plugin by itself, so that its failure is its own."""
+def _hooks(plugin: object, report: PluginReport) -> list[Hook]:
+    """List the hooks that a plugin implements.
+
+    Raises:
+        PluginError: it marks as a hook what is none.
+    """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin, name=report.name)
+    found: list[Hook] = []
     for caller in manager.get_hookcallers(plugin) or ():
         if caller.name not in HOOKS:
             raise PluginError(f"'{caller.name}' is no hook; {suggest(caller.name, sorted(HOOKS))}")
         report.hooks.append(caller.name)
-        for implementation in caller.get_hookimpls():
-            offers: Any = implementation.function()
-            for offered in offers or ():
-                yield caller.name, _checked(offered, caller.name)
+        found += [
+            Hook(report=report, name=caller.name, function=each.function, arguments=each.argnames)
+            for each in caller.get_hookimpls()
+        ]
+    return found
+
+
+def _refuse_name(found: Plugins, report: PluginReport) -> None:
+    """Refuse a plugin for applications whose name cannot be told from another's or stand in an address."""
+    if not {*APP_HOOKS, OPTIONS_HOOK} & set(report.hooks):
+        return
+    if not _NAME.fullmatch(report.name):
+        raise PluginError(f"the name '{report.name}' cannot stand in an address: use letters, digits and _.-")
+    if any(other.name == report.name and other is not report for other in found.reports):
+        raise PluginError(f"another plugin is named {report.name} too")
+
+
+def _offers(hook: Hook) -> Iterator[tuple[str, Offer]]:
+    """Call a hook by itself, so that its failure is its plugin's own; those of the application wait."""
+    if hook.name in APP_HOOKS:
+        return
+    if hook.name == OPTIONS_HOOK:
+        yield hook.name, _checked_options(hook.call())
+        return
+    for offered in _several(hook.call(), hook.name):
+        yield hook.name, _checked(offered, hook.name)
+
+
+def _plain(returned: object) -> object:
+    """Run a generator to its end, and refuse what ``async def`` makes of a hook."""
+    if inspect.iscoroutine(returned):
+        returned.close()
+        raise PluginError("a hook is a plain function: write it with def, not with async def")
+    return list(returned) if inspect.isgenerator(returned) else returned
+
+
+def _several(returned: object, hook: str) -> Iterable[object]:
+    if isinstance(returned, str) or not isinstance(returned, Iterable | None):
+        raise PluginError(f"{hook} must return a list, not {type(returned).__name__}")
+    return returned or ()
 
 
 def _checked(offered: object, hook: str) -> Provider[Any] | click.Command:
@@ -206,7 +338,15 @@ def _checked(offered: object, hook: str) -> Provider[Any] | click.Command:
     return offered
 
 
-def _fail(report: PluginReport, error: BaseException) -> None:
-    report.state = "failed"
-    report.reason = " ".join(f"{type(error).__name__}: {error}".split())
-    report.kinds.clear()
+def _checked_options(offered: object) -> type[msgspec.Struct]:
+    if not (isinstance(offered, type) and issubclass(offered, msgspec.Struct)):
+        raise PluginError(f"{OPTIONS_HOOK} must return a subclass of msgspec.Struct, not {offered!r}")
+    required = [field.name for field in msgspec.structs.fields(offered) if field.required]
+    if required:
+        raise PluginError(f"{OPTIONS_HOOK}: the option '{required[0]}' needs a default")
+    return offered
+
+
+def in_one_line(error: BaseException) -> str:
+    """Name an error and what it says."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import cast
 
 import msgspec
 
@@ -15,7 +16,7 @@ from openkimi.budget import Budget
 from openkimi.contracts import Backend, ContextSampler
 from openkimi.cutting import LONG, cut_long_messages, keep_messages
 from openkimi.documents import DocumentInfo, Hit
-from openkimi.errors import DocumentNotFound
+from openkimi.errors import DocumentNotFound, PluginError
 from openkimi.finding import Finder
 from openkimi.memory import Memory
 from openkimi.packing import Packed, pack
@@ -195,7 +196,11 @@ class Preparation:
             return [turn.hits]
         best, rest = turn.hits[:_SAMPLED], turn.hits[_SAMPLED:]
         seed = turn.request.seed or 0
-        contexts = await asyncio.to_thread(self._sampler.sample, best, paths, seed=seed)
+        sampled: object = await asyncio.to_thread(self._sampler.sample, best, paths, seed=seed)
+        if not isinstance(sampled, Sequence) or len(sampled) != paths:
+            name = type(self._sampler).__qualname__
+            raise PluginError(f"mpr.sampling: {name}.sample must return a list of {paths} orders")
+        contexts = cast("Sequence[Sequence[Hit]]", sampled)
         return [(*context, *rest) if len(context) == len(best) else tuple(context) for context in contexts]
 
     async def _unchanged(

@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from openkimi.contracts import CONTRACT_VERSION, Embedder
+from openkimi.diagnosis import Finding
 from openkimi.errors import PluginError
 
 T = TypeVar("T")
@@ -40,10 +41,13 @@ class Provider(Generic[T]):
     is the msgspec Struct of its options (keyword-only, frozen). ``open`` takes those options and an
     :class:`OpenContext` and returns an async context manager that yields the component; it is entered and
     left in the same task, once per distinct options. ``check`` looks at the options before anything is
-    opened and raises :class:`openkimi.ConfigError` for what would fail; it loads nothing.
+    opened and raises :class:`openkimi.ConfigError` for what would fail; it loads nothing. ``diagnose`` looks
+    more closely, for ``openkimi doctor``, and returns what it finds; it changes nothing. ``contract`` is the
+    :data:`openkimi.CONTRACT_VERSION` that the plugin was written for; a :class:`openkimi.PluginError` refuses
+    another one.
     """
 
-    __slots__ = ("aliases", "check", "config", "contract", "description", "kind", "open")
+    __slots__ = ("aliases", "check", "config", "contract", "description", "diagnose", "kind", "open")
 
     def __init__(
         self,
@@ -54,12 +58,16 @@ class Provider(Generic[T]):
         aliases: Iterable[str] = (),
         description: str = "",
         check: Callable[[Any], None] | None = None,
+        diagnose: Callable[[Any], Iterable[Finding]] | None = None,
         contract: int = CONTRACT_VERSION,
     ) -> None:
+        if not isinstance(contract, int):
+            raise PluginError(f"the kind '{kind}': contract must be a whole number, not {contract!r}")
         if contract != CONTRACT_VERSION:
+            newer = "openkimi" if contract > CONTRACT_VERSION else "version of the plugin"
             raise PluginError(
                 f"the kind '{kind}' was written for contract {contract}, this OpenKimi has contract "
-                f"{CONTRACT_VERSION}: install a version of the plugin that fits"
+                f"{CONTRACT_VERSION}: install a newer {newer}"
             )
         self.kind = kind
         self.open = open
@@ -67,6 +75,7 @@ class Provider(Generic[T]):
         self.aliases = tuple(aliases)
         self.description = description
         self.check = check
+        self.diagnose = diagnose
         self.contract = contract
 
     def __repr__(self) -> str:

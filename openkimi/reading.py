@@ -202,6 +202,7 @@ def plain_request(request: GenerateRequest, text: str, *, max_tokens: int) -> Ge
         temperature=0.0,
         seed=request.seed,
         user=request.user,
+        tenant=request.tenant,
         stream=False,
         share=request.share,
     )

@@ -19,6 +19,7 @@ from openkimi.path_receipt import MprReceipt, PathReceipt
 from openkimi.paths import Failed, Manner, Path, Walk, Walked
 from openkimi.preparation import Prepared
 from openkimi.progress import Progress
+from openkimi.questioning import is_question
 from openkimi.receipt import Receipt
 from openkimi.sections import MprSection
 from openkimi.spending import SharedPrompts
@@ -122,7 +123,8 @@ class Reasoner:
         wanted = ask.mpr.on_unsupported or self._mpr.on_unsupported
         read = any(packed.passages for packed in prepared.packs)
         constrained = is_constrained(ask.request)
-        return wanted == "decline" and read and not constrained and prepared.receipt.mode != "summary"
+        asked = is_question(prepared.turn.last) and prepared.receipt.mode != "summary"
+        return wanted == "decline" and read and not constrained and asked
 
     async def _declining(self, question: str) -> AsyncGenerator[Delta, None]:
         yield Delta(content=self._mpr.declining or wording_of(question).declining)

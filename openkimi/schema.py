@@ -28,8 +28,15 @@ def config_schema(plugins: Plugins) -> dict[str, Any]:
         else:
             schema["properties"][section] = _section(section, role, plugins.providers(role))
     schema["properties"]["reranker"] = _section("reranker", "embedder", plugins.providers("embedder"))
+    schema["properties"]["plugins"]["properties"]["options"] |= _plugin_options(plugins)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "OpenKimi's config.json"}
     return {**head, **schema}
+
+
+def _plugin_options(plugins: Plugins) -> dict[str, Any]:
+    """Describe what each plugin for the application may be told."""
+    options = {name: _object(struct) for name, struct in sorted(plugins.options.items())}
+    return {"properties": options, "additionalProperties": False}
 
 
 def _section(section: str, role: Role, providers: list[Provider[Any]]) -> dict[str, Any]:

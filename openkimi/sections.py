@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -95,7 +95,7 @@ class MprSection(Section, frozen=True, kw_only=True):
             description="Where nothing that was read bears an answer out: `answer` gives it all the same, "
             "`decline` says that the document does not say."
         ),
-    ] = "answer"
+    ] = "decline"
     declining: Annotated[
         str | None,
         msgspec.Meta(description="What `decline` says; null: a sentence in the language of the question."),
@@ -184,6 +184,10 @@ class PluginsSection(Section, frozen=True, kw_only=True):
         tuple[str, ...], msgspec.Meta(description="Modules to load beside the installed ones.")
     ] = ()
     block: Annotated[tuple[str, ...], msgspec.Meta(description="Plugins to leave out, by name.")] = ()
+    options: Annotated[
+        dict[str, dict[str, Any]],
+        msgspec.Meta(description="What plugins for the application are told, by the plugin's name."),
+    ] = {}
 
 
 def parse_size(size: int | str, *, where: str) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from openkimi import Backend, Embedder, OpenContext, Provider, hookimpl
 from openkimi.logs import configure_logging
@@ -24,6 +25,15 @@ def logging() -> None:
     configure_logging("debug")
 
 
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Log so again after a command, which logs otherwise, for good."""
+    before = structlog.get_config()["wrapper_class"]
+    yield
+    if structlog.get_config()["wrapper_class"] is not before:
+        configure_logging("debug")
+
+
 @pytest.fixture(scope="session")
 def speech() -> str:
     """A public-domain text of 170,000 characters: Truman's message to Congress of January 1946."""
@@ -36,7 +46,7 @@ class Held:
     They are chosen by ``config``: ``{"llm": {"type": "held"}, ...}``.
     """
 
-    config = {  # noqa: RUF012
+    config = {
         "llm": {"type": "held"},
         "embedder": {"type": "held"},
         "rag": {"type": "held"},

@@ -107,3 +107,16 @@ async def test_a_backend_cannot_ask_for_the_embedder() -> None:
     with pytest.raises(PluginError, match="before there is one"):
         async with Components().use("backend", Provider("greedy", open_greedy), NoOptions()):
             pass
+
+
+async def test_what_opens_with_no_context_manager_is_named() -> None:
+    """A forgotten ``@asynccontextmanager`` is told with the kind, the module and the remedy."""
+
+    async def forgotten(options: NoOptions, context: OpenContext) -> str:
+        return "component"
+
+    provider: Provider[str] = Provider("it", forgotten)  # type: ignore[arg-type]
+
+    with pytest.raises(PluginError, match=r"backend 'it': open\(\).*test_components.*@asynccontextmanager"):
+        async with Components().use("backend", provider, NoOptions()):
+            pass

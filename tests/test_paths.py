@@ -652,13 +652,13 @@ def test_a_receipt_of_some_answers_has_their_paths_only() -> None:
 # Honest answers
 
 
-async def test_an_unsupported_answer_may_be_declined(engine_of: Any) -> None:
+async def test_an_unsupported_answer_is_declined_unless_it_is_wanted_all_the_same(engine_of: Any) -> None:
     """One sentence takes its place; the receipt keeps the candidates, and what they cost is told."""
     backend = Varied(*replies("Grebe.", "Loon."))
     synthesizer = Chooser(supported=False)
 
-    given = await outcome(engine_of(backend, synthesizer), about(2))
-    declined = await outcome(engine_of(backend, synthesizer, on_unsupported="decline"), about(2))
+    given = await outcome(engine_of(backend, synthesizer, on_unsupported="answer"), about(2))
+    declined = await outcome(engine_of(backend, synthesizer), about(2))
 
     assert (given.text, given.mpr.declined, given.mpr.supported) == ("Grebe.", False, False)
     assert (declined.text, declined.deltas[-1].finish_reason) == ("The document does not say.", "stop")

@@ -81,6 +81,30 @@ def test_a_hook_that_returns_something_else_is_reported() -> None:
     assert "must return openkimi.Provider objects, not str" in (found.reports[-1].reason or "")
 
 
+def test_a_hook_that_returns_one_thing_is_told_to_return_a_list() -> None:
+    """A provider by itself is no list of providers."""
+    one = Provider("one", open=None)  # type: ignore[arg-type]
+
+    found = load_plugins(plugins=[plugin(register_backends=lambda: one)])
+
+    assert found.reports[-1].reason == "PluginError: register_backends must return a list, not Provider"
+
+
+def test_a_plugin_without_a_hook_is_told_so() -> None:
+    """It loads and does nothing; most likely its hooks are not marked."""
+
+    def register_backends() -> list[Any]:
+        return []
+
+    found = load_plugins(plugins=[SimpleNamespace(__name__="ours", register_backends=register_backends)])
+
+    report = found.reports[-1]
+    assert (report.state, report.reason) == ("loaded", "has no hooks")
+    assert "@hookimpl" in (report.remedy or "")
+    with pytest.raises(PluginError, match=r"no plugin offers the backend 'x'.*ours \(has no hooks\)"):
+        found.provider("backend", "x")
+
+
 def test_two_plugins_with_one_kind_clash_only_when_it_is_chosen() -> None:
     """Load order never decides: the config has to block one of them."""
 
@@ -117,6 +141,8 @@ def test_a_plugin_for_another_contract_says_so() -> None:
     """A provider written for another version of the contracts is refused with the remedy."""
     with pytest.raises(PluginError, match="was written for contract 99"):
         Provider("old", open=None, contract=99)  # type: ignore[arg-type]
+    with pytest.raises(PluginError, match="'odd': contract must be a whole number, not '1'"):
+        Provider("odd", open=None, contract="1")  # type: ignore[arg-type]
 
 
 def test_every_hook_has_a_docstring() -> None:

@@ -13,6 +13,8 @@ from openkimi.api.errors import handle
 from openkimi.api.gateway import Gateway
 from openkimi.api.network import cors_config, guarded, proxied
 from openkimi.api.openapi_document import DocumentConfig
+from openkimi.api.plugin_middleware import plugin_middleware
+from openkimi.api.plugin_routes import plugin_routers
 from openkimi.api.request_id import RequestIdMiddleware
 from openkimi.api.routers import chat_router, create_health_router, schema_router
 from openkimi.engine import KimiEngine
@@ -37,7 +39,7 @@ def create_app(
     engine = config if isinstance(config, KimiEngine) else KimiEngine(config, plugins=plugins)
     gateway, server = Gateway(engine), engine.config.server
     app = Litestar(
-        route_handlers=[chat_router(gateway), create_health_router()],
+        route_handlers=[chat_router(gateway), *plugin_routers(gateway), create_health_router()],
         lifespan=[lifespan or engine.lifespan, gateway.limits.lifespan],
         cors_config=cors_config(server),
         exception_handlers={Exception: handle},
@@ -50,5 +52,6 @@ def create_app(
         ),
     )
     # Litestar's own middleware does not see what it answers before a route is found, such as a 404.
-    app.asgi_handler = proxied(RequestIdMiddleware()(guarded(app.asgi_handler, server)), server)
+    handler = plugin_middleware(engine.extensions)(app.asgi_handler)
+    app.asgi_handler = proxied(RequestIdMiddleware()(guarded(handler, server)), server)
     return app

@@ -19,6 +19,8 @@ from openkimi.key_file import KeyFile
 log = structlog.get_logger()
 
 _STATE = "openkimi_caller"
+_TENANT = "openkimi_tenant"
+"""Where the routes of plugins find whose request it is."""
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -49,6 +51,7 @@ class KeyRing:
             NotAuthorizedException: it shows none or a wrong one.
         """
         if not self._engine.config.server.needs_key:
+            connection.scope["state"][_TENANT] = ANONYMOUS
             return
         shown = connection.headers.get("x-api-key") or _bearer(connection.headers.get("authorization", ""))
         if not shown:
@@ -57,6 +60,7 @@ class KeyRing:
         if key is None:
             raise _refusal("this API key is not known here")
         connection.scope["state"][_STATE] = Caller(tenant=key.name, rate_limit=key.rate_limit)
+        connection.scope["state"][_TENANT] = key.name
 
     def _find(self, sent: bytes) -> ApiKey | None:
         """Compare with every key, so that the time taken tells nothing of which one it is."""

@@ -12,6 +12,8 @@ from openkimi.api.auth import Connection
 from openkimi.engine import KimiEngine
 from openkimi.errors import BackendUnavailable
 
+WHILE_LOADING = {"openkimi_while_loading": True}
+"""The ``opt`` of a route that answers also before the model is there."""
 _STATE = "openkimi_loading"
 _RETRY_AFTER = 2.0
 
@@ -22,8 +24,12 @@ def refuse_while_loading(connection: Connection) -> None:
     Raises:
         BackendUnavailable: the model is being loaded.
     """
-    if connection.app.state.get(_STATE):
+    if connection.app.state.get(_STATE) and not _answers_meanwhile(connection):
         raise BackendUnavailable("the model is being loaded", retry_after=_RETRY_AFTER)
+
+
+def _answers_meanwhile(connection: Connection) -> bool:
+    return any(connection.scope["route_handler"].opt.get(name) for name in WHILE_LOADING)
 
 
 def loading(
@@ -48,7 +54,8 @@ def loading(
         app.state[_STATE] = True
         task = asyncio.create_task(load())
         try:
-            yield
+            async with engine.extensions.running():
+                yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -18,6 +18,9 @@ from openkimi.api.gateway import Gateway
 from openkimi.api.health import health_routes
 from openkimi.api.loading import refuse_while_loading
 from openkimi.api.models import model_routes
+from openkimi.api.plugin_middleware import plugin_middleware
+from openkimi.api.plugin_routes import plugin_routers
+from openkimi.api.plugins import plugins_routes
 from openkimi.api.request_id import RequestIdMiddleware
 from openkimi.api.responses import responses_routes
 from openkimi.api.tokenize import tokenize_routes
@@ -25,12 +28,22 @@ from openkimi.engine import KimiEngine
 
 
 def create_chat_router(engine: KimiEngine) -> Router:
-    """Return the routes under ``/v1`` over an engine, to mount beside routes of one's own.
+    """Return the routes under ``/v1`` and those of plugins, to mount beside routes of one's own.
 
     The engine opens on the first request, or with the application when ``engine.lifespan`` is among its
-    ``lifespan``. The router answers errors in OpenAI's shape and takes bodies up to ``max_body_size``.
+    ``lifespan``. The router answers errors in OpenAI's shape and takes bodies up to ``max_body_size``. What
+    plugins put around the gateway stands around these routes.
+
+    Raises:
+        ConfigError: something in the config is wrong.
     """
-    return chat_router(Gateway(engine))
+    gateway = Gateway(engine)
+    return Router(
+        path="/",
+        route_handlers=[chat_router(gateway), *plugin_routers(gateway)],
+        middleware=[RequestIdMiddleware(), plugin_middleware(engine.extensions)],
+        request_max_body_size=None,
+    )
 
 
 def chat_router(gateway: Gateway) -> Router:
@@ -50,6 +63,7 @@ def chat_router(gateway: Gateway) -> Router:
         *model_routes(gateway),
         *document_routes(gateway),
         *explain_routes(gateway),
+        *plugins_routes(gateway),
     ]
     return Router(
         path="/",

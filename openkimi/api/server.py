@@ -27,6 +27,7 @@ from openkimi.api_keys import SHORTEST
 from openkimi.config import build_config, read_config
 from openkimi.engine import KimiEngine
 from openkimi.errors import ConfigError, OpenKimiError
+from openkimi.interrupting import STATUS, raise_again
 from openkimi.logs import LEVELS, configure_logging
 from openkimi.sections import ServerSection
 
@@ -72,9 +73,10 @@ def main(
     config: str, host: str | None, port: int | None, mpr_candidates: int | None, reload: bool, log_level: str
 ) -> None:
     """Serve the OpenAI-compatible gateway that config.json describes."""
-    configure_logging(log_level)
-    settings = _Settings(config=config, log_level=log_level, mpr_candidates=mpr_candidates)
     try:
+        raise_again()
+        configure_logging(log_level)
+        settings = _Settings(config=config, log_level=log_level, mpr_candidates=mpr_candidates)
         engine = settings.engine()
         server = engine.config.server
         if server.tls is not None:
@@ -89,7 +91,7 @@ def main(
         click.echo(f"openkimi: {error.message}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(STATUS)
     except Exception as error:
         log.debug("failed_because", exc_info=error)
         click.echo(f"openkimi: {_in_one_line(error)}; --log-level debug shows where it failed", err=True)
@@ -154,12 +156,13 @@ async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
 
     app = create_app(engine, lifespan=loading(engine, loaded))
     server = _Server(_uvicorn_config(app, engine.config.server), engine)
+    await asyncio.sleep(0)  # a Ctrl-C till here ends it here: uvicorn would report a failure
     try:
         await server.serve(sockets=[listener])
     finally:
         # The thread that loads the model cannot be stopped, and Python would wait for it.
         if server.force_exit or (is_loading and server.should_exit):
-            os._exit(130)
+            os._exit(STATUS)
     if failure is not None:
         raise failure
 

@@ -63,7 +63,7 @@ class InMemoryRetriever(Retriever):
         wanted = set(_TERM.findall(query.text.lower()))
         hits = [
             Hit(document_id=document_id, chunk=chunk, score=shared, lexical=shared)
-            for document_id in query.document_ids
+            for document_id in dict.fromkeys(query.document_ids)
             if (query.tenant, document_id) in self._documents
             for chunk in self._documents[query.tenant, document_id][1]
             if (shared := float(len(wanted & set(_TERM.findall(chunk.text.lower())))))

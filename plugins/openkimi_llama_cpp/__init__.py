@@ -6,13 +6,18 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
-from openkimi import Backend, Embedder, OpenContext, Provider, hookimpl
+from openkimi import Backend, Embedder, Finding, OpenContext, Provider, hookimpl
 
 if TYPE_CHECKING:
     import click
 
     from openkimi_llama_cpp.embedder_options import LlamaCppEmbedderOptions
     from openkimi_llama_cpp.options import LlamaCppOptions
+
+_GPU_REMEDY = (
+    "build llama-cpp-python for it: CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-deps "
+    "--no-binary llama-cpp-python llama-cpp-python"
+)
 
 
 @hookimpl
@@ -28,6 +33,7 @@ def register_backends() -> Iterable[Provider[Backend]]:
             aliases=("local",),
             description="A GGUF model inside this process, on CPU or GPU (llama.cpp).",
             check=check,
+            diagnose=_diagnose,
         )
     ]
 
@@ -55,6 +61,18 @@ def register_commands() -> Iterable[click.Command]:
     from openkimi_llama_cpp.command import bench
 
     return [models, bench]
+
+
+def _diagnose(options: LlamaCppOptions) -> Iterable[Finding]:
+    from openkimi_gguf.diagnosing import diagnose_gpu, diagnose_model
+    from openkimi_llama_cpp.gpus import gpus_of
+    from openkimi_llama_cpp.library import load_library
+
+    def devices() -> list[str]:
+        return [f"{gpu.name}, {gpu.free / 1e6:.0f} MB free" for gpu in gpus_of(load_library())]
+
+    yield from diagnose_model(options)
+    yield diagnose_gpu(options, devices, remedy=_GPU_REMEDY)
 
 
 def _open(options: LlamaCppOptions, context: OpenContext) -> AbstractAsyncContextManager[Backend]:

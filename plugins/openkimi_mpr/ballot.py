@@ -20,7 +20,8 @@ class Ballot:
     """The candidates that answer a question, and those among them that can be chosen.
 
     ``voters`` are the candidates of the most frequent kind that say something, valid JSON where there is
-    any. ``table``, ``groups`` and ``supports`` are of them, by their places among them.
+    any, and only those that came to an end where one did: a small model is apt to repeat itself until it is
+    cut off. ``table``, ``groups`` and ``supports`` are of them, by their places among them.
     """
 
     def __init__(self, question: str, candidates: Sequence[Candidate]) -> None:
@@ -78,19 +79,19 @@ class Ballot:
     def bears_out(self, voter: int) -> bool | None:
         """Tell whether what was read bears a voter's answer out.
 
-        It does not where the answer itself says so, or where no more than half of them agree, in short, and
-        none is borne out. What most say alike, or what says much, may be said in other words.
+        It does not where the answer itself says so, or where no more than half of them, all short, agree and
+        none is borne out. What most say alike, or says much, may be said in other words.
         """
         if self.statements[voter].declines:
             return False if self.voters[voter].context else None
         if self.supports[voter].is_borne_out:
             return True
-        differ = len(self.groups[0]) <= len(self.voters) / 2
-        return False if differ and self._is_unsupported else None
+        apart = len(self.groups[0]) <= len(self.voters) / 2
+        return False if apart and self.is_unsupported else None
 
     @property
-    def _is_unsupported(self) -> bool:
-        """Whether all answers are short and what was read bears none of them out, as far as words tell."""
+    def is_unsupported(self) -> bool:
+        """Whether short answers were given and what was read bears none of them out, as far as words tell."""
         return {support.is_borne_out for support in self.supports} == {False} and not any(
             map(is_long, self.voters)
         )
@@ -107,7 +108,8 @@ def _voters(candidates: Sequence[Candidate]) -> list[Candidate]:
     speaking = [candidate for candidate in candidates if _speaks(candidate)]
     voters = _most_frequent_kind(speaking or candidates)
     structured = [candidate for candidate in voters if parse_json(candidate.text) is not None]
-    return structured or voters
+    voters = structured or voters
+    return [candidate for candidate in voters if candidate.finish_reason != "length"] or voters
 
 
 def _speaks(candidate: Candidate) -> bool:

@@ -208,6 +208,38 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(config: Any) -> None:
     assert f"openkimi: cannot listen on 127.0.0.1:{port}: Address already in use; choose another" in said
 
 
+@pytest.mark.parametrize(
+    ("program", "module"),
+    [
+        (["openkimi.api.server"], "openkimi.engine"),
+        (["openkimi.api.server"], "uvicorn"),
+        (["openkimi", "serve"], "uvicorn"),
+    ],
+)
+def test_ctrl_c_while_modules_are_imported_is_no_failure(
+    config: Any, program: list[str], module: str
+) -> None:
+    """In the half second before there is anything to stop, Ctrl-C ends it at once and without a word."""
+    command = [sys.executable, "-X", "importtime", "-m", *program, "--config", config(), "--port", "0"]
+    said: list[str] = []
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if re.search(rf"\b{re.escape(module)}$", line):
+                process.send_signal(signal.SIGINT)
+            if not line.startswith("import time:"):
+                said.append(line)
+        status = process.wait(30)
+    finally:
+        process.kill()
+        process.wait(30)
+        process.stderr.close()  # type: ignore[union-attr]
+
+    assert status == 130
+    assert said == []
+
+
 # HTTPS
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import numpy as np
 import pytest
 
 import openkimi_e5
@@ -28,26 +27,6 @@ async def test_meanings_are_near_across_languages() -> None:
 
     assert near @ question > far @ question
     assert translated @ question > far @ question
-
-
-async def test_rows_have_unit_length_and_empty_texts_have_none() -> None:
-    """Vectors are comparable; white space has zeros, and no text of any length or kind fails."""
-    async with open_component(PROVIDER) as embedder:
-        vectors = await embedder.embed(["one", "  \n", "word " * 5000, "\ud800 half a surrogate", "🐟\x00"])
-
-    assert vectors.shape == (5, embedder.dimensions)
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 0, 1, 1, 1], abs=1e-3)
-
-
-async def test_a_cancelled_call_stops_soon() -> None:
-    """The thread ends with the text at hand."""
-    async with open_component(PROVIDER) as embedder:
-        call = asyncio.create_task(embedder.embed(["A sentence of several words. " * 20] * 500))
-        await asyncio.sleep(0.2)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-        await asyncio.wait_for(embedder.embed(["next"]), 20)
 
 
 async def test_a_call_that_is_overtaken_by_the_end_fails_by_name() -> None:

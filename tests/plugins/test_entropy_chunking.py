@@ -113,23 +113,6 @@ async def test_overlap_repeats_whole_words() -> None:
     assert all(chunk.text.startswith("word") for chunk in chunks)
 
 
-async def test_chunks_know_their_place() -> None:
-    """A chunk's text is the document's between its offsets, and ordinals count from 0."""
-    text = SPEECH.read_text()
-
-    chunks = await process(text)
-
-    assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
-    assert all(text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
-    assert all(chunk.key == Chunk.key_of(chunk.text, chunk.headings, "entropy-1:800:3:0") for chunk in chunks)
-
-
-@pytest.mark.parametrize("text", ["", " \n\t\r\n\f\u3000\xa0 ", "\n" * 5_000])
-async def test_nothing_gives_no_chunks(text: str) -> None:
-    """An empty document, or one of white space, has no chunks."""
-    assert await process(text) == []
-
-
 async def test_default_sizes() -> None:
     """Chunks have about 600 characters of English, 200 of Chinese."""
     english = await process(SPEECH.read_text())

@@ -166,10 +166,10 @@ def test_all_parts_of_a_model_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_p
         (tmp_path / f"big-0000{number}-of-00003.gguf").write_bytes(bytes(MIB))
 
     with capture_logs() as logs:
-        room(monkeypatch, 7 * MIB, header())
-        assert fits(tmp_path / "big-00001-of-00003.gguf", LlamaCppOptions())
-        room(monkeypatch, 7 * MIB - 1, header())
-        assert not fits(tmp_path / "big-00001-of-00003.gguf", LlamaCppOptions())
+        memory(monkeypatch, 7 * MIB, header())
+        assert fits(tmp_path / "big-00001-of-00003.gguf", GgufOptions(), 1)
+        memory(monkeypatch, 7 * MIB - 1, header())
+        assert not fits(tmp_path / "big-00001-of-00003.gguf", GgufOptions(), 1)
 
     assert logs[0]["weights"] == "3 MiB"
 

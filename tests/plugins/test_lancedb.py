@@ -106,21 +106,6 @@ def tables_in(path: Path, prefix: str = "") -> list[str]:
     return sorted(child.name for child in path.glob(f"{prefix}*"))
 
 
-async def test_a_document_comes_back_as_it_was_given(tmp_path: Path) -> None:
-    """Chunks are read in order, whole and by ordinal, exactly as they were added."""
-    document, chunks = cut(MANUAL, headings=("Part 一", "Chapter ☃"))
-    async with store(tmp_path) as retriever:
-        await retriever.add(document, chunks, fingerprint="f1")
-        info = await retriever.get(document.id)
-
-        assert await retriever.read(document.id) == chunks
-        assert await retriever.read(document.id, ordinals=[4, 1, 99, -1]) == [chunks[1], chunks[4]]
-        assert info is not None
-        assert (info.id, info.fingerprint, info.characters) == (document.id, "f1", len(MANUAL))
-        assert (info.chunks, info.state) == (6, "ready")
-        assert await retriever.list() == [info]
-
-
 @pytest.mark.parametrize(
     ("question", "ordinal"),
     [
@@ -140,19 +125,6 @@ async def test_exact_names_and_numbers_are_found(tmp_path: Path, question: str, 
     assert hits[0].chunk.ordinal == ordinal
     assert hits[0].lexical is not None
     assert hits[0].similarity is not None
-
-
-async def test_hits_come_best_first_and_no_more_than_asked_for(tmp_path: Path) -> None:
-    """Scores fall, no chunk comes twice, and the limit holds."""
-    async with store(tmp_path) as retriever:
-        document_id = await add(retriever, MANUAL)
-        hits = await ask(retriever, "skip the questions", document_id, document_id)
-        two = await ask(retriever, "skip the questions", document_id, limit=2)
-
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    assert len({hit.chunk.ordinal for hit in hits}) == len(hits) == 6
-    assert two == hits[:2]
-    assert {hit.document_id for hit in hits} == {document_id}
 
 
 async def test_the_threshold_spares_what_the_words_found(tmp_path: Path) -> None:
@@ -197,27 +169,6 @@ async def test_an_edited_document_embeds_what_changed(tmp_path: Path) -> None:
     assert hits[0].similarity == pytest.approx(max(hit.similarity or 0 for hit in hits))
 
 
-async def test_a_stored_document_may_be_given_to_be_kept(tmp_path: Path) -> None:
-    """The same text again brings a name and being kept; neither is lost when it comes along without."""
-    described = []
-    async with store(tmp_path) as retriever:
-        for more in ({}, {"name": "o'brien.md"}, {"kept": True}, {}, {"name": "手册.md"}):
-            _, chunks = cut(MANUAL)
-            await retriever.add(Document.of(MANUAL, **more), chunks, fingerprint="f")
-            info = await retriever.get(Document.of(MANUAL).id)
-            assert info is not None
-            described.append((info.name, info.kept))
-
-        assert described == [
-            (None, False),
-            ("o'brien.md", False),
-            ("o'brien.md", True),
-            ("o'brien.md", True),
-            ("手册.md", True),
-        ]
-        assert len(tables_in(tmp_path, "chunks")) == 1
-
-
 async def test_another_processor_replaces_the_chunks(tmp_path: Path) -> None:
     """A document added under another fingerprint has the new chunks only, and known vectors are kept."""
     document, chunks = cut(MANUAL)
@@ -237,60 +188,6 @@ async def test_another_processor_replaces_the_chunks(tmp_path: Path) -> None:
     assert len(tables_in(tmp_path, "chunks")) == 1
 
 
-async def test_tenants_share_nothing(tmp_path: Path) -> None:
-    """The same text of two tenants is two documents: deleting one leaves the other."""
-    async with store(tmp_path) as retriever:
-        document_id = await add(retriever, MANUAL, tenant="anna")
-        hidden = await ask(retriever, "tape", document_id, tenant="o'brien; --")
-        absent = await retriever.get(document_id, tenant="o'brien; --")
-        await add(retriever, MANUAL, tenant="o'brien; --")
-        deleted = await retriever.delete(document_id, tenant="anna")
-
-        assert (list(hidden), absent, deleted) == ([], None, True)
-        assert await retriever.list(tenant="anna") == []
-        assert await ask(retriever, "tape", document_id, tenant="anna") == ()
-        assert len(await ask(retriever, "tape", document_id, tenant="o'brien; --")) == 6
-        assert not await retriever.delete(document_id, tenant="anna")
-
-
-async def test_another_document_changes_no_ranking(tmp_path: Path) -> None:
-    """Adding and deleting other documents leaves hits and their scores exactly as they were."""
-    async with store(tmp_path) as retriever:
-        document_id = await add(retriever, MANUAL)
-        alone = await ask(retriever, "skip mirror questions on tape", document_id)
-        others = [
-            await add(retriever, f"{MANUAL}\n\nmirror tape {n}", tenant=t) for n in range(3) for t in "ab"
-        ]
-        beside = await ask(retriever, "skip mirror questions on tape", document_id)
-        await retriever.delete(others[0], tenant="a")
-        afterwards = await ask(retriever, "skip mirror questions on tape", document_id)
-
-    assert alone == beside == afterwards
-
-
-async def test_several_documents_are_ranked_together(tmp_path: Path) -> None:
-    """The best passage wins whichever of the named documents has it; unknown ids are passed over."""
-    async with store(tmp_path) as retriever:
-        manual = await add(retriever, MANUAL)
-        recipe = await add(retriever, "Beat three eggs.\n\nFold in the flour.\n\nBake at 180 degrees.")
-        hits = await ask(retriever, "At how many degrees does it bake?", manual, "doc_unknown", recipe)
-
-    assert (hits[0].document_id, hits[0].chunk.ordinal) == (recipe, 2)
-    assert {hit.document_id for hit in hits} == {manual, recipe}
-
-
-async def test_a_text_is_given_back_to_the_character(tmp_path: Path) -> None:
-    """What stands between, before and after the chunks is kept too."""
-    text = f"\n \n{MANUAL}\n\n\t"
-    document, chunks = cut(text)
-    async with store(tmp_path) as retriever:
-        await retriever.add(document, chunks[1:3], fingerprint="test")
-
-        assert await retriever.text(document.id) == text
-        with pytest.raises(DocumentNotFound):
-            await retriever.text("doc_unknown")
-
-
 async def test_a_deleted_document_is_gone_from_disk(tmp_path: Path) -> None:
     """Deleting removes the tables, and reading says so."""
     async with store(tmp_path) as retriever:
@@ -300,39 +197,6 @@ async def test_a_deleted_document_is_gone_from_disk(tmp_path: Path) -> None:
         with pytest.raises(DocumentNotFound):
             await retriever.read(document_id)
         assert tables_in(tmp_path) == ["documents_2.lance"]
-
-
-async def test_an_empty_document_can_be_stored(tmp_path: Path) -> None:
-    """A document without chunks exists, is ready, and answers nothing."""
-    async with store(tmp_path) as retriever:
-        await retriever.add(Document.of(""), [], fingerprint="f")
-        await ready(retriever, Document.of("").id)
-
-        assert await retriever.read(Document.of("").id) == []
-        assert not await ask(retriever, "anything", Document.of("").id)
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        "",
-        "   ",
-        '"unclosed AND (OR NOT) +must -not field:value ^2 ~ * ? \\ /regex/',
-        "'; DROP TABLE documents; --",
-        "😀🎉",
-        "\x00\x1f\u2028\ufffd",
-        "word " * 2000,
-        "什么都没有",
-        "\ud800",
-    ],
-    ids=range(9),
-)
-async def test_any_question_is_harmless(tmp_path: Path, question: str) -> None:
-    """Operators, quotes, emoji, control characters, nothing and ten thousand characters are only text."""
-    async with store(tmp_path) as retriever:
-        hits = await ask(retriever, question, await add(retriever, MANUAL))
-
-    assert all(hit.chunk.text in MANUAL for hit in hits)
 
 
 async def test_the_same_document_added_at_once_is_stored_once(tmp_path: Path) -> None:
@@ -351,27 +215,6 @@ async def test_the_same_document_added_at_once_is_stored_once(tmp_path: Path) ->
         assert len(tables_in(tmp_path, "chunks")) == 1
 
 
-async def test_a_document_may_go_while_it_is_searched(tmp_path: Path) -> None:
-    """Searches beside deleting and adding find the document whole or not at all, and never fail."""
-    async with store(tmp_path) as retriever:
-        document_id = await add(retriever, MANUAL)
-
-        async def search() -> set[int]:
-            found = [await ask(retriever, "tape and mirror", document_id) for _ in range(30)]
-            return {hits[0].chunk.ordinal for hits in found if hits}
-
-        async def change() -> set[int]:
-            for _ in range(10):
-                await retriever.delete(document_id)
-                await add(retriever, MANUAL)
-            return set()
-
-        best = await asyncio.gather(search(), search(), change())
-
-        assert set.union(*best) <= {1, 5}
-        assert len(await ask(retriever, "tape and mirror", document_id)) == 6
-
-
 async def test_two_retrievers_on_one_path_see_each_other(tmp_path: Path) -> None:
     """What one adds or deletes the other finds at once, both writing at the same time."""
     async with store(tmp_path) as one, store(tmp_path) as other:
@@ -385,14 +228,6 @@ async def test_two_retrievers_on_one_path_see_each_other(tmp_path: Path) -> None
         assert len(found) == 7
         assert await other.get(ids[0]) is None
         assert await ask(other, "tape", ids[0]) == ()
-
-
-async def test_listing_is_oldest_first(tmp_path: Path) -> None:
-    """Documents are listed in the order in which they were added."""
-    async with store(tmp_path) as retriever:
-        ids = [await add(retriever, f"Document {n}") for n in range(5)]
-
-        assert [info.id for info in await retriever.list()] == ids
 
 
 async def test_the_directory_is_private(tmp_path: Path) -> None:

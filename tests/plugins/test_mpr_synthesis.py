@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 
+import msgspec
 import pytest
 from hypothesis import given as generated
 from hypothesis import settings
@@ -283,6 +284,33 @@ async def test_consensus_chooses_whom_most_share_most_claims_with() -> None:
     assert synthesis.chosen == 2
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_answer_that_was_cut_off_is_taken_only_where_all_were(kind: str) -> None:
+    """One that came to no end says the same again and again, or lacks its end."""
+    cut_off = [
+        msgspec.structs.replace(candidate, finish_reason="length")
+        for candidate in candidates("In 1744. In 1744. In 1744.", "In 1744. In 1744.", "In 1744 it was.")
+    ]
+    ended = msgspec.structs.replace(cut_off[2], finish_reason="stop")
+
+    one_ended, _ = await synthesize(kind, [*cut_off[:2], ended])
+    none_ended, _ = await synthesize(kind, cut_off)
+
+    assert one_ended.chosen == 2
+    assert none_ended.chosen is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_no_majority_says_and_nothing_bears_out_is_unsupported(kind: str) -> None:
+    """Where no more than half agree and the text has none of their answers, it does not say it."""
+    context = "The bridge at Arles was a gift of the county, as was the road."
+    given = candidates("In 1744.", "In 1744.", "In 1882.", "In 1910.", context=context)
+
+    synthesis, _ = await synthesize(kind, given)
+
+    assert (synthesis.chosen, synthesis.supported) == (0, False)
+
+
 async def test_majority_does_not_look_at_contexts() -> None:
     """The kind majority goes by agreement alone, even against the text."""
     context = "The bridge at Arles was built in 1882 by the county."
@@ -353,14 +381,12 @@ async def test_those_that_decline_agree_whatever_their_words(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_supported_answer_is_told_from_a_guess(kind: str) -> None:
-    """Supported is True for what stands in the text, False where most differ and none of it does."""
+    """Supported is True for what stands in the text, False where all differ and none of it does."""
     borne_out, _ = await synthesize(kind, candidates("In 1882.", "It was 1882.", context=COUNTY))
     guessed, _ = await synthesize(kind, candidates("In 1744.", "In 1910.", "In 1630.", context=COUNTY))
-    halved, _ = await synthesize(kind, candidates("In 1744.", "1744", "In 1910.", "In 1630.", context=COUNTY))
 
     assert borne_out.supported is True
     assert guessed.supported is False
-    assert halved.supported is False
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,7 +4,8 @@ How a fenced block is tried depends on its language:
 
 - ``python``: the blocks of a file run in order, in one program, in a folder that looks like a checkout with
   the dummy model; a block that begins with ``# name.py`` is that file and lies in the folder instead;
-- ``bash``: a block that calls http://127.0.0.1:8000 runs whole, and so does each line of ``openkimi …``;
+- ``bash``: a block that calls http://127.0.0.1:8000 runs whole, and so does each line of ``openkimi …`` and
+  ``python -m pytest …``;
 - ``javascript`` runs with node, ``toml`` is parsed;
 - ``json`` is a config, a request, or something that the gateway sends, and fits its type.
 
@@ -38,6 +39,7 @@ from openkimi.api.convert import ask_of
 from openkimi.api.documents_schemas import DeletedDocument, DocumentList, StoredDocument, UploadRequest
 from openkimi.api.embeddings_schemas import EmbeddingList, EmbeddingRequest
 from openkimi.api.explain_schemas import ExplainedPath, ExplanationObject
+from openkimi.api.plugins_schemas import PluginList, PluginObject
 from openkimi.api.responses_request import ResponsesRequest
 from openkimi.api.server import main as server_command
 from openkimi.api.tokenize_schemas import TokenCountList, TokenizeRequest
@@ -101,10 +103,11 @@ def section(page: str, heading: str) -> str:
 def run(*command: object, cwd: Path) -> str:
     """Run a command that must succeed, with this Python's commands at hand, and return what it printed."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    modules = os.pathsep.join(filter(None, (str(cwd), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(cwd), "PATH": path},
+        env={**os.environ, "PYTHONPATH": modules, "PATH": path},
         capture_output=True,
         text=True,
         check=False,
@@ -192,7 +195,12 @@ def test_shell_snippets_run(page: Path, checkout: Path, address: str) -> None:
     calls = [
         block.replace(ADDRESS, address).replace("curl ", "curl -fsS ") for block in blocks if ADDRESS in block
     ]
-    commands = [line for block in blocks for line in block.splitlines() if line.startswith("openkimi ")]
+    commands = [
+        line
+        for block in blocks
+        for line in block.splitlines()
+        if line.startswith(("openkimi ", "python -m pytest"))
+    ]
 
     for script in (*calls, *(line for line in commands if not line.startswith("openkimi serve"))):
         run("bash", "-euo", "pipefail", "-c", script, cwd=checkout)
@@ -233,6 +241,7 @@ def _check_answer(value: dict[str, Any], where: str) -> None:
 
 LISTS: dict[str, type[msgspec.Struct]] = {
     "document": DocumentList,
+    "plugin": PluginList,
     "model": wire.ModelList,
     "embedding": EmbeddingList,
     "token_count": TokenCountList,
@@ -431,6 +440,7 @@ def test_every_route_is_described(held: Any) -> None:
         (ExplanationObject, "`POST /v1/openkimi/explain`"),
         (ExplainedPath, "`POST /v1/openkimi/explain`"),
         (BudgetTrace, "`POST /v1/openkimi/explain`"),
+        (PluginObject, "`GET /v1/plugins`"),
         (UploadRequest, "`POST /v1/documents`"),
         (StoredDocument, "`GET /v1/documents`"),
     ],

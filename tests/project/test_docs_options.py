@@ -37,6 +37,8 @@ def structs() -> Iterator[tuple[str, type[msgspec.Struct]]]:
         for provider in plugins.providers(role):
             if provider.config.__struct_fields__:
                 yield f"{place.partition('.')[0]}.{provider.kind}", provider.config
+    for name, struct in plugins.options.items():
+        yield f"plugins.{name}", struct
 
 
 STRUCTS = dict(structs())

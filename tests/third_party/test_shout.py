@@ -1,11 +1,17 @@
 import openkimi_shout
-import pytest
 from click.testing import CliRunner
 
-from openkimi import ConfigError, GenerateRequest, Message
+from openkimi import GenerateRequest, Message
 from openkimi.testing import open_component
+from openkimi.testing.contracts import BackendContract
 
 (SHOUT,) = openkimi_shout.register_backends()
+
+
+class TestShout(BackendContract):
+    """The backend keeps what every backend promises."""
+
+    provider = SHOUT
 
 
 def asked(question: str, max_tokens: int = 100) -> GenerateRequest:
@@ -30,13 +36,6 @@ async def test_an_answer_ends_at_max_tokens() -> None:
 
     assert "".join(delta.content for delta in deltas) == "ONE TWO"
     assert deltas[-1].finish_reason == "length"
-
-
-async def test_a_wrong_option_is_named() -> None:
-    """An option that the kind does not have is refused by name."""
-    with pytest.raises(ConfigError, match=r"shout\.sufix: unknown option; did you mean 'suffix'"):
-        async with open_component(SHOUT, sufix="!"):
-            pass
 
 
 def test_the_command_says_the_words_in_capitals() -> None:

@@ -17,13 +17,15 @@ __all__ = ["MemoryRetriever", "ShoutBackend", "ShoutOptions"]
 @hookimpl
 def register_backends() -> Iterable[Provider[Backend]]:
     """Offer the kind ``shout``."""
-    yield Provider("shout", open_shout, ShoutOptions, description="Says the question again, louder.")
+    yield Provider(
+        "shout", open_shout, ShoutOptions, description="Says the question again, louder.", contract=1
+    )
 
 
 @hookimpl
 def register_retrievers() -> Iterable[Provider[Retriever]]:
     """Offer the kind ``memory``."""
-    yield Provider("memory", open_memory, description="Keeps documents until the process ends.")
+    yield Provider("memory", open_memory, description="Keeps documents until the process ends.", contract=1)
 
 
 @hookimpl

@@ -45,7 +45,8 @@ class MemoryRetriever(Retriever):
     async def add(
         self, document: Document, chunks: Sequence[Chunk], *, fingerprint: str, tenant: str = ANONYMOUS
     ) -> None:
-        """Store a document, ready at once since it has no vectors."""
+        """Store a document, ready at once since it has no vectors; being kept and a name are not lost."""
+        known = await self.get(document.id, tenant=tenant)
         info = DocumentInfo(
             id=document.id,
             state="ready",
@@ -53,8 +54,8 @@ class MemoryRetriever(Retriever):
             characters=len(document.text),
             chunks=len(chunks),
             created=time.time(),
-            name=document.name,
-            kept=document.kept,
+            name=document.name or (known.name if known else None),
+            kept=document.kept or (known is not None and known.kept),
         )
         stored = _Stored(info=info, chunks=tuple(chunks), text=document.text)
         self._stored[tenant, document.id] = stored
@@ -84,7 +85,7 @@ class MemoryRetriever(Retriever):
         wanted = words(query.text)
         hits = [
             Hit(document_id=document_id, chunk=chunk, score=float(shared), lexical=float(shared))
-            for document_id in query.document_ids
+            for document_id in dict.fromkeys(query.document_ids)
             if (stored := self._stored.get((query.tenant, document_id)))
             for chunk in stored.chunks
             if (shared := len(wanted & words(chunk.text)))

@@ -1,0 +1,36 @@
+"""A backend around another one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from openkimi.contracts import Backend
+from openkimi.messages import Delta, GenerateRequest
+
+
+class BackendWrapper(Backend):
+    """Is like the ``backend`` inside of it, in everything that a subclass does not change."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.features = backend.features
+        self.parameters = backend.parameters
+        self.concurrency = backend.concurrency
+        self.takes_turns = backend.takes_turns
+
+    @property
+    def context_window(self) -> int:
+        """The most tokens that prompt and answer may have together."""
+        return self.backend.context_window
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        """Answer a request."""
+        return self.backend.generate(request)
+
+    async def count_prompt(self, request: GenerateRequest) -> int:
+        """Count the tokens of a request's prompt."""
+        return await self.backend.count_prompt(request)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of each text."""
+        return await self.backend.count_tokens(texts)

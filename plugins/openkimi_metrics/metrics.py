@@ -1,0 +1,85 @@
+"""The metrics of one gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from openkimi import KimiEngine, __version__
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+
+
+class Metrics:
+    """A registry of its own, so that two gateways in a process do not count together."""
+
+    def __init__(self, engine: KimiEngine) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "openkimi_http_requests",
+            "Requests that were answered.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.durations = Histogram(
+            "openkimi_http_request_duration_seconds",
+            "Time from a request's head to the end of its answer.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.first_bytes = Histogram(
+            "openkimi_http_first_byte_seconds",
+            "Time from a request's head to the first byte of its answer's body.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.in_progress = Gauge(
+            "openkimi_http_requests_in_progress", "Requests that are under way.", registry=self.registry
+        )
+        self.lateness = Gauge(
+            "openkimi_event_loop_lateness_seconds",
+            "How late the event loop was at most in the last ten seconds.",
+            registry=self.registry,
+        )
+        Info("openkimi", "The gateway.", registry=self.registry).info({"version": __version__})
+        ProcessCollector(registry=self.registry)
+        self.registry.register(EngineCollector(engine))
+
+
+class EngineCollector(Collector):
+    """Reads off what an engine counts itself."""
+
+    def __init__(self, engine: KimiEngine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the counts as they stand."""
+        now = self._engine.statistics
+        counters = {
+            "openkimi_requests": ("Requests that the model was to answer.", now.requests),
+            "openkimi_requests_failed": (
+                "Those that ended early: an error, or a caller who left.",
+                now.failed,
+            ),
+            "openkimi_answers": ("Answers that were written.", now.answers),
+            "openkimi_paths": ("Reasoning paths of these answers.", now.paths),
+            "openkimi_prompt_tokens": ("Tokens of prompts.", now.usage.prompt_tokens),
+            "openkimi_cached_tokens": ("Those of them that were not read anew.", now.usage.cached_tokens),
+            "openkimi_completion_tokens": ("Tokens of answers.", now.usage.completion_tokens),
+            "openkimi_documents_processed": ("Documents that were cut and stored.", now.documents),
+        }
+        for name, (meaning, value) in counters.items():
+            yield CounterMetricFamily(name, meaning, value=value)
+        gauges = {
+            "openkimi_ready": ("1 when the model is loaded.", self._engine.is_open),
+            "openkimi_requests_running": ("Requests that are being answered.", now.running),
+            "openkimi_requests_waiting": ("Requests that wait for the model.", now.waiting),
+        }
+        for name, (meaning, value) in gauges.items():
+            yield GaugeMetricFamily(name, meaning, value=value)
