@@ -234,6 +234,7 @@ class Synthesizer(ABC):
         """Tell whether the answer is clear before all of the ``paths`` have been walked.
 
         Asked each time that a candidate has come, with all that have: after the first where ``mpr.gate`` is
-        on, after others where ``mpr.early_stop`` is. True leaves out the paths that are left. Pure and quick.
+        on, after others where ``mpr.early_stop`` is. True leaves out the paths that are left. Pure and
+        quick; it runs in a thread.
         """
         return False

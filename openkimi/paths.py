@@ -182,13 +182,13 @@ class Walk:
             return await self._fail(attempt, _in_words(error), error)
         walked = attempt.walked(await attempt.spending.usage(self._backend))
         self.walked = sorted((*self.walked, walked), key=lambda one: one.index)
-        if self.stopped is None and (self._left or self._running) and self._is_clear():
+        if self.stopped is None and (self._left or self._running) and await self._is_clear():
             self.stopped = "gate" if len(self.walked) == 1 else "agreement"
         return walked
 
-    def _is_clear(self) -> bool:
+    async def _is_clear(self) -> bool:
         asked = self._manner.gate if len(self.walked) == 1 else self._manner.early_stop
-        return asked and self._settled(self.candidates)
+        return asked and await asyncio.to_thread(self._settled, self.candidates)
 
     async def _fail(self, attempt: _Attempt, why: str, error: BaseException | None = None) -> Failed:
         usage = await attempt.spending.usage(self._backend) if attempt.began else Usage()
