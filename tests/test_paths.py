@@ -247,7 +247,8 @@ async def test_enough_agreement_breaks_off_what_runs(engine_of: Any) -> None:
 
 async def test_what_was_broken_off_is_told_and_counted(engine_of: Any) -> None:
     """Its prompt counts, and what it had written; the receipt says that it has no answer."""
-    backend = Varied({"reply": "a"}, {"reply": "a"}, {"reply": "slow words", "token_delay": 60.0})
+    soon = {"reply": "a b", "token_delay": 0.2}
+    backend = Varied(soon, soon, {"reply": "slow words", "token_delay": 60.0})
 
     result = await outcome(engine_of(backend, Chooser(clear_after=2)), about())
 
