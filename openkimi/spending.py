@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import structlog
 
 from openkimi.contracts import Backend
 from openkimi.gathering import Choice
 from openkimi.messages import Delta, Usage
+
+log = structlog.get_logger()
 
 
 class SharedPrompts:
@@ -40,11 +43,19 @@ class Spending:
         self._told = self._told or delta.usage is not None
 
     async def usage(self, backend: Backend) -> Usage:
-        """Return what the backend told; where it did not come to that, count what was read and written."""
+        """Return what the backend told; where it did not come to that, count what was read and written.
+
+        A backend that breaks off may not be able to count either: then what was written is left out.
+        """
         if self._told:
             return self.answer.usage
         calls = (f"{call.name}{call.arguments}" for call in self.answer.tool_calls)
-        reasoning, *rest = await backend.count_tokens([self.answer.reasoning, self.answer.text, *calls])
+        try:
+            reasoning, *rest = await backend.count_tokens([self.answer.reasoning, self.answer.text, *calls])
+        except Exception as error:
+            log.warning("usage_not_counted", error=type(error).__name__)
+            log.debug("usage_not_counted_because", exc_info=error)
+            return Usage(prompt_tokens=self._prompt_tokens)
         return Usage(
             prompt_tokens=self._prompt_tokens,
             completion_tokens=reasoning + sum(rest),

@@ -389,6 +389,34 @@ async def test_a_path_whose_backend_breaks_unforeseen_harms_no_answer(engine_of:
     assert (result.text, result.mpr.candidates[0].error) == ("Finch.", "an unforeseen failure")
 
 
+async def test_a_path_whose_tokens_cannot_be_counted_harms_no_answer(engine_of: Any) -> None:
+    """A backend that broke off may count nothing more: of that path only the prompt is told."""
+
+    class Gone(Varied):
+        gone = False
+
+        async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+            self.gone = bool(request.seed)
+            if self.gone:
+                raise BackendUnavailable("gone")
+            async for delta in super().generate(request):
+                yield delta
+
+        async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+            if self.gone:
+                raise BackendUnavailable("gone")
+            return await super().count_tokens(texts)
+
+    backend = Gone(*replies("Finch."), takes_turns=True)
+
+    result = await outcome(engine_of(backend, Chooser()), about(2))
+
+    failed = result.mpr.candidates[1]
+    assert (result.text, failed.error) == ("Finch.", "the model was not available")
+    assert failed.usage.prompt_tokens > 0
+    assert failed.usage.completion_tokens == 0
+
+
 @pytest.mark.parametrize("takes_turns", [True, False])
 async def test_where_all_fail_one_error_says_so(engine_of: Any, takes_turns: bool) -> None:
     """It is the first path's, with its kind, and says that there were others."""
