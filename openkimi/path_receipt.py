@@ -32,9 +32,10 @@ class CalledTool(msgspec.Struct, frozen=True, kw_only=True):
 class PathReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a path.
 
-    ``agrees`` tells whether it says what the answer says, None where that is not known. ``support`` is the
-    share of its sentences that the passages it read have, None where it read none or says nothing that can be
-    looked for; ``supported_by`` are the sentences that have it. ``error`` says why there is no answer.
+    ``agrees`` tells whether it says what the answer says, None where that is not known or the answer was
+    declined. ``support`` is the share of its sentences that the passages it read have, None where it read
+    none or says nothing that can be looked for; ``supported_by`` are the sentences that have it. ``error``
+    says why there is no answer.
     """
 
     index: int

@@ -85,7 +85,8 @@ class Reasoner:
                 synthesis = await made.spent()
                 spent = walk.spent + synthesis
                 reasoned = _reasoned(walk, made, choice=choice, declined=declined, usage=spent)
-                paths_told = await _receipts(walk, prepared, made.dissenting, quotes=citing.wanted)
+                dissenting = None if declined else made.dissenting
+                paths_told = await _receipts(walk, prepared, dissenting, quotes=citing.wanted)
                 yield citing.reason(msgspec.structs.replace(reasoned, candidates=paths_told))
                 shown = Usage() if declined else await made.shown()
                 counted = (prompts.once(at, usage) for at, usage in walk.usages.items())

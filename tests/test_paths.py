@@ -693,6 +693,7 @@ async def test_an_unsupported_answer_is_declined_unless_it_is_wanted_all_the_sam
     assert (declined.text, declined.deltas[-1].finish_reason) == ("The document does not say.", "stop")
     assert (declined.mpr.declined, declined.mpr.chosen) == (True, None)
     assert [path.answer for path in declined.mpr.candidates] == ["Grebe.", "Loon."]
+    assert [path.agrees for path in declined.mpr.candidates] == [None, None]
     assert (declined.receipt.citations, declined.receipt.unsupported) == ((), ())
     assert declined.usage.reasoning_tokens == declined.usage.completion_tokens == 4
 

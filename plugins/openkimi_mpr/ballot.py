@@ -72,8 +72,18 @@ class Ballot:
         return {word for word, count in counts.items() if count > len(group) / 2}
 
     def dissenting(self, voter: int) -> tuple[int, ...]:
-        """List the candidates, by index, that say something and something else than a voter does."""
-        agreeing = {self.voters[at].index for at in self.group_of(voter)}
+        """List the candidates, by index, that say something and something else than a voter does.
+
+        Those that have no vote, as they were cut off, may say the same.
+        """
+        group = self.group_of(voter)
+        said = [self.statements[at] for at in group]
+        voting = {each.index for each in self.voters}
+        agreeing = {self.voters[at].index for at in group} | {
+            each.index
+            for each in self.candidates
+            if each.index not in voting and any(map(statement_of(each, self.question).agrees, said))
+        }
         return tuple(each.index for each in self.candidates if each.index not in agreeing and _speaks(each))
 
     def bears_out(self, voter: int) -> bool | None:

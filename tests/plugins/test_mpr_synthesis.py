@@ -336,6 +336,20 @@ async def test_those_that_say_something_else_are_named(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_one_that_was_cut_off_may_say_the_same(kind: str) -> None:
+    """It has no vote, and dissents only where it says something else."""
+    given = [
+        Candidate(index=0, text="In 1882.", context=passage(COUNTY)),
+        Candidate(index=1, text="In 1882. The county then", context=passage(COUNTY), finish_reason="length"),
+        Candidate(index=2, text="In 1744, when the", context=passage(COUNTY), finish_reason="length"),
+    ]
+
+    synthesis, _ = await synthesize(kind, given)
+
+    assert (synthesis.chosen, synthesis.dissenting) == (0, (2,))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_words_of_the_question_are_no_agreement(kind: str) -> None:
     """Two sentences that differ in nothing but the year contradict each other."""
     given = candidates(
