@@ -22,9 +22,9 @@ _TOLD = (
     r"described|explained|listed|named|revealed|addressed|identified|disclosed|known|available|found|clear)"
 )
 _ENGLISH = re.compile(
-    rf"""\W*(?:
+    rf"""\W*+(?:
     (?:i(?:['’]m|\s+am)\s+(?:sorry|afraid)\b.{{0,80}})?
-    (?:unfortunately|sorry|based\s+on\s+{_TEXT}|according\s+to\s+{_TEXT}|in\s+{_TEXT}|from\s+{_TEXT})?[\s,.;:]*
+    (?:unfortunately|sorry|based\s+on\s+{_TEXT}|according\s+to\s+{_TEXT}|in\s+{_TEXT}|from\s+{_TEXT})?[\s,.;:]*+
     (?:but\s+|that\s+)?
     (?:
       {_TEXT}\s+(?:\w+\s+)?(?:does|do|did)(?:\s+not|n['’]t)\s+(?:\w+\s+){{0,2}}?{_TELL}\b
@@ -55,7 +55,7 @@ _CHINESE_TEXT = (
     r"(?:内容|信息|材料|片段)?(?:之?[中里内]|来看|所述)?"
 )
 _CHINESE = re.compile(
-    rf"""\W*(?:很?抱歉|对不起|不好意思)?[，,。\s]*(?:
+    rf"""\W*+(?:很?抱歉|对不起|不好意思)?[，,。\s]*+(?:
       (?:{_CHINESE_TEXT})[，,\s]*(?:\w{{0,6}}?)?(?:并|也|均|都|似乎|其实)?
         (?:没有?|未|不|无)(?:有|能|曾)?(?:明确|具体|直接|详细|任何)?(?:地)?
         (?:提及|提到|提供|说明|说|给出|指出|涉及|包含|包括|描述|记载|介绍|列出|谈到|讨论|告诉|写明|回答|相关)

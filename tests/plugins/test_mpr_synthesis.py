@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 
@@ -24,6 +25,9 @@ from openkimi import (
     ToolCall,
 )
 from openkimi.testing import open_component
+from openkimi_mpr.ballot import Ballot
+from openkimi_mpr.consensus import shares_of
+from openkimi_mpr.declining import declines
 
 KINDS = ("hierarchical", "support", "weighted", "majority", "consensus")
 QUESTION = "In which year was the bridge at Arles built?"
@@ -590,3 +594,27 @@ async def test_huge_candidates_are_compared_in_little_time(kind: str) -> None:
 
     assert synthesis.agreement is not None
     assert time.monotonic() - began < 30
+
+
+async def test_consensus_over_many_long_answers_takes_little_time() -> None:
+    """Sixteen answers of 200 sentences make 3,200 claims, of which no two that differ much are compared."""
+    source = random.Random(1)
+    sentences = [
+        f"So {' '.join(f'word{source.randrange(2000)}' for _ in range(8))}." for _ in range(16 * 200)
+    ]
+    given = candidates(*(" ".join(sentences[at::16]) for at in range(16)))
+
+    began = time.thread_time()
+    shares = shares_of(Ballot(QUESTION, given))
+
+    assert sum(map(len, shares)) == len(sentences)
+    assert time.thread_time() - began < 5
+
+
+@pytest.mark.parametrize("text", [", " * 200, "，" * 400, "." * 400, "the provided " * 30, "i'm sorry " * 40])
+def test_whether_an_answer_declines_is_told_at_once(text: str) -> None:
+    """No text makes the expressions try all ways to part it."""
+    began = time.thread_time()
+
+    assert not declines(text)
+    assert time.thread_time() - began < 0.1
