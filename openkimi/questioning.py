@@ -10,7 +10,10 @@ _ENGLISH = re.compile(
     r"|(?:is|are|was|were|do|does|did|has|have|had)\s)",
     re.IGNORECASE,
 )
-_CHINESE = re.compile("[吗呢]|什么|谁|哪|几|多少|多[大长高久远]|怎|为何|何[时处人]|是否|有没有|是不是")
+_CHINESE = re.compile(
+    "[吗呢]|什么|谁|哪|(?<![这那好前后用写举列出说讲起取来])几(?!乎)|多少|多[大长高久远]|怎|为何|何[时处人]|是否|"
+    "有没有|是不是"
+)
 
 
 def is_question(text: str) -> bool:

@@ -15,6 +15,7 @@ from openkimi.questioning import is_question
         "The bridge at Arles: built when?",
         "桥是谁建的",
         "它有几个桥拱？",
+        "共有几个桥拱",
         "是否建于1882年",
     ],
 )
@@ -25,7 +26,16 @@ def test_what_a_text_may_state_is_a_question(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Write a poem about it.", "Suggest a title", "It was good. Go on.", "Whatever", "给它起个标题", ""],
+    [
+        "Write a poem about it.",
+        "Suggest a title",
+        "It was good. Go on.",
+        "Whatever",
+        "给它起个标题",
+        "给这几段起几个标题",
+        "用几个词形容它",
+        "",
+    ],
 )
 def test_what_no_text_could_state_is_none(text: str) -> None:
     """A request to write something is none."""
