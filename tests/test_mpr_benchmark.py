@@ -310,3 +310,23 @@ def test_the_right_passage_is_the_paragraph_that_holds_the_evidence():
         "The cat\nsleeps on the roof. It purrs.",
         "The dog barks.",
     ]
+
+
+async def test_every_path_is_asked_over_a_stored_text(tmp_path, speech):
+    """The gateway's own parts make the prompts of all paths and have them answered, into the file."""
+    from answering import asking
+    from candidates import PATHS, Records
+    from questions import Question
+
+    config = {"llm": {"type": "dummy"}, "rag": {"path": str(tmp_path / "store")}}
+    question = Question(id="q", doc="speech", lang="en", kind="lookup", question="Which islands?")
+    records = Records(tmp_path / "mpr.jsonl")
+
+    async with asking(config, ["cutoff"], 0.0) as open_:
+        await open_.store({"speech": speech})
+        packs = await open_.packs(question, "cutoff")
+        record = await open_.answer(packs[1], question, "public", ("dummy", "q", "cutoff", 1), records)
+
+    assert len(packs) == PATHS
+    assert record.passages == packs[1].passages != ()
+    assert record.text
