@@ -15,7 +15,7 @@ from openkimi_gguf.memory import kv_bytes_per_token
 from openkimi_gguf.metadata import Metadata, MetadataError, read_metadata
 from openkimi_gguf.models import locate
 from openkimi_gguf.options import GgufOptions
-from openkimi_gguf.parts import model_files
+from openkimi_gguf.parts import size_of_model
 
 _MB = 1_000_000
 _TOKENS = 8192
@@ -30,7 +30,7 @@ def diagnose_model(options: GgufOptions) -> Iterator[Finding]:
     elif isinstance(found, CatalogueEntry):
         yield from _known(found, options)
     else:
-        yield Finding(what="model", says=f"{found}, {_size(found) / _MB:.0f} MB")
+        yield Finding(what="model", says=f"{found}, {size_of_model(found) / _MB:.0f} MB")
         yield from _memory(found, options)
 
 
@@ -55,7 +55,7 @@ def _of_hub(source: HubSource, options: GgufOptions) -> Iterator[Finding]:
         says = f"{options.model_path} is fetched from the hub at the first start"
         yield Finding(what="model", state="warning", says=says)
     else:
-        yield Finding(what="model", says=f"{path}, {_size(path) / _MB:.0f} MB")
+        yield Finding(what="model", says=f"{path}, {size_of_model(path) / _MB:.0f} MB")
         yield from _memory(path, options)
 
 
@@ -86,7 +86,7 @@ def _memory(path: Path, options: GgufOptions) -> Iterator[Finding]:
         remedy = "fetch the file again, or take another one"
         yield Finding(what="model", state="broken", says=f"{path}: {error}", remedy=remedy)
         return
-    there, weights = available_memory(), _size(path)
+    there, weights = available_memory(), size_of_model(path)
     length = options.window(_trained(header))
     cache = length * (kv_bytes_per_token(header, "f16", "f16") or 0)
     says = f"about {(weights + cache) / _MB:.0f} MB for weights and {length} tokens of cache"
@@ -99,11 +99,6 @@ def _memory(path: Path, options: GgufOptions) -> Iterator[Finding]:
     else:
         remedy = "end other programs, set a smaller llm.context_length, or take a smaller model"
         yield Finding(what="memory", state="warning", says=says, remedy=remedy)
-
-
-def _size(path: Path) -> int:
-    """Count the bytes of a model, all its files together."""
-    return sum(file.stat().st_size for file in model_files(path))
 
 
 def _trained(header: Metadata) -> int:

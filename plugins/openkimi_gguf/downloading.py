@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+from openkimi_gguf.progress import megabytes, size_of
 from openkimi_gguf.sources import SourceError
 
 SECONDS_OF_SILENCE = 30.0
@@ -62,18 +63,18 @@ def download(wanted: Wanted, target: Path, cancelled: threading.Event) -> None:
         SourceError: the server does not give it, it is damaged, or the disk is full.
     """
     partial = incomplete(target)
-    have = _size(partial)
+    have = size_of(partial)
     if have > wanted.size:
         partial.unlink()
     elif have:
-        _log.info("model_fetch_goes_on", megabytes_so_far=round(have / 1e6))
-    _check_space(target.parent, wanted.size - _size(partial))
+        _log.info("model_fetch_goes_on", megabytes_so_far=megabytes(have))
+    _check_space(target.parent, wanted.size - size_of(partial))
     try:
         with partial.open("ab") as file:
             persist(lambda: _attempt(wanted, file, cancelled), lambda: _end(file), cancelled)
             os.fsync(file.fileno())
     finally:
-        if not _size(partial):
+        if not size_of(partial):
             partial.unlink(missing_ok=True)
     if (found := sha256_of(partial)) != wanted.sha256:
         partial.unlink()
@@ -214,10 +215,3 @@ def _check_space(folder: Path, missing: int) -> None:
         raise SourceError(
             f"{missing / 1e6:.0f} MB are still to come, and {free / 1e6:.0f} MB are free in {folder}"
         )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -23,3 +23,8 @@ def part_names(filename: str) -> tuple[str, ...]:
 def model_files(path: Path) -> tuple[Path, ...]:
     """List all files of the model that a file belongs to, the first one first."""
     return tuple(path.with_name(name) for name in part_names(path.name))
+
+
+def size_of_model(path: Path) -> int:
+    """Count the bytes of all files of the model that a file belongs to."""
+    return sum(file.stat().st_size for file in model_files(path))

@@ -12,7 +12,7 @@ from openkimi_gguf.available import UNKNOWN, available_memory, free_swap
 from openkimi_gguf.memory import kv_bytes_per_token
 from openkimi_gguf.metadata import MetadataError, read_metadata
 from openkimi_gguf.options import GgufOptions, KVType
-from openkimi_gguf.parts import model_files
+from openkimi_gguf.parts import size_of_model
 
 SMALLER: KVType = "q8_0"
 SMALLER_SHARE = 17 / 32
@@ -64,7 +64,7 @@ def room_for(path: Path, options: GgufOptions, streams: int) -> Room:
     free, swap = available_memory(), free_swap()
     needed = per_token * window * streams
     refusal = _refusal(options, per_token, window, streams, free + swap) if needed > free + swap else ""
-    return Room(sum(file.stat().st_size for file in model_files(path)), needed, free, refusal)
+    return Room(size_of_model(path), needed, free, refusal)
 
 
 def fits(path: Path, options: GgufOptions, streams: int) -> bool:

@@ -12,6 +12,7 @@ import structlog
 from openkimi import BackendError, BackendUnavailable, ConfigError, Vectors
 from openkimi_gguf import threads
 from openkimi_gguf.available import available_memory
+from openkimi_gguf.parts import size_of_model
 from openkimi_llama_cpp.batch import Batch
 from openkimi_llama_cpp.embedder_options import LlamaCppEmbedderOptions
 from openkimi_llama_cpp.interrupt import Interrupt
@@ -44,7 +45,7 @@ class Encoder:
         """
         self._library = library = load_library()
         self.interrupt = Interrupt()
-        repack = path.stat().st_size <= available_memory()
+        repack = size_of_model(path) <= available_memory()
         self._weights = load_weights(library, path, options, repack=repack)
         self._context: Any = None
         try:

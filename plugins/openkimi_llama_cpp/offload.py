@@ -10,6 +10,7 @@ from openkimi import ConfigError
 from openkimi_gguf.memory import kv_bytes_per_token
 from openkimi_gguf.metadata import MetadataError, read_metadata
 from openkimi_gguf.options import GgufOptions
+from openkimi_gguf.parts import size_of_model
 from openkimi_gguf.placement import ModelOptions
 from openkimi_gguf.room import readable
 from openkimi_llama_cpp.gpus import Gpu
@@ -69,7 +70,7 @@ def load_of(path: Path, options: GgufOptions) -> Load | None:
     if per_token is None or not isinstance(trained, int) or not isinstance(layers, int):
         return None
     cache = per_token * options.window(trained) * (options.parallel or 1)
-    return Load(weights=path.stat().st_size, cache=cache, layers=layers)
+    return Load(weights=size_of_model(path), cache=cache, layers=layers)
 
 
 def shares_of(options: ModelOptions, gpus: Sequence[Gpu]) -> list[float]:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gguf_files import split
 
 from openkimi import Backend, ConfigError, Provider
 from openkimi.testing import open_component
+from openkimi_gguf.models import resolve
 from openkimi_gguf.placement import check_numbers
 from openkimi_llama_cpp import offload, weights
 from openkimi_llama_cpp import register_backends as llama_cpp
 from openkimi_llama_cpp.gpus import Gpu, _devices, gpus_of
 from openkimi_llama_cpp.library import load_library
-from openkimi_llama_cpp.offload import Load, check_offload, shares_of
+from openkimi_llama_cpp.offload import Load, check_offload, load_of, shares_of
 from openkimi_llama_cpp.options import LlamaCppOptions, check
 from openkimi_xllamacpp import register_backends as xllamacpp
 from openkimi_xllamacpp.options import XllamacppOptions
@@ -76,6 +78,16 @@ def test_what_layers_take() -> None:
     load = Load(weights=33, cache=64, layers=32)
 
     assert [load.of(layers) for layers in (0, 1, 16, 32, 33, 99)] == [0, 3, 48, 96, 97, 97]
+
+
+def test_all_files_of_a_model_are_counted(tmp_path: Path) -> None:
+    """The weights of a split model are those of all its files, as for the computer's memory."""
+    parts = split(resolve("smollm2-135m-instruct"), tmp_path, "m", 3)
+
+    load = load_of(parts[0], LlamaCppOptions())
+
+    assert load is not None
+    assert load.weights == sum(part.stat().st_size for part in parts)
 
 
 def known(monkeypatch: pytest.MonkeyPatch, load: Load | None) -> None:
