@@ -12,15 +12,18 @@ import time
 import urllib.error
 import urllib.request
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import msgspec
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "openkimi-benchmarks"
 ROOT = Path(__file__).parents[1]
 _START_SECONDS = 90
+_PATIENCE = aiohttp.ClientTimeout(3600)
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +83,19 @@ async def openkimi(api_url: str, folder: Path, cpus: set[int]) -> AsyncIterator[
     async with process(*command, log=log, cpus=cpus) as running:
         await ready(f"http://127.0.0.1:{port}/health", running, log)
         yield Target(name="openkimi", url=f"http://127.0.0.1:{port}/v1", pid=running.pid)
+
+
+@asynccontextmanager
+async def client_of(config: Mapping[str, Any], folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    """Run a gateway as a process of its own, its files in a folder, and a client that waits for an hour."""
+    log, port, path = folder / "gateway.log", free_port(), folder / "config.json"
+    path.write_text(json.dumps(config))
+    command = (sys.executable, "-m", "openkimi.api.server", "--config", str(path), "--port", str(port))
+    async with process(*command, "--log-level", "warning", log=log, cpus=set()) as running:
+        url = f"http://127.0.0.1:{port}"
+        await ready(f"{url}/health", running, log)
+        async with aiohttp.ClientSession(url, timeout=_PATIENCE) as http:
+            yield http
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +16,6 @@ from aiohttp import web
 
 WINDOW = 32_768
 _LONGEST_PROMPT = 64 * 1024 * 1024
-_PATIENCE = aiohttp.ClientTimeout(3600)
 _ANSWER = {
     "id": "chatcmpl-recorded",
     "object": "chat.completion",
@@ -106,14 +104,6 @@ async def gateway(
     recorder: Recorder, folder: Path, given: Mapping[str, Any], **rag: Any
 ) -> AsyncIterator[Gateway]:
     """Run a gateway with a store in a folder as a process of its own, by default with the real components."""
-    port, config, log = peers.free_port(), folder / "config.json", folder / "gateway.log"
     rag = {**given.get("rag", {}), **rag, "path": str(folder / "store")}
-    config.write_text(json.dumps({**given, "llm": recorder.llm, "rag": rag}))
-    command = ("-m", "openkimi.api.server", "--config", str(config), "--port", str(port))
-    async with peers.process(
-        sys.executable, *command, "--log-level", "warning", log=log, cpus=set()
-    ) as running:
-        url = f"http://127.0.0.1:{port}"
-        await peers.ready(f"{url}/health", running, log)
-        async with aiohttp.ClientSession(url, timeout=_PATIENCE) as http:
-            yield Gateway(http, recorder)
+    async with peers.client_of({**given, "llm": recorder.llm, "rag": rag}, folder) as http:
+        yield Gateway(http, recorder)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -29,7 +28,6 @@ from questions import Question
 SEVERAL = 4
 _SECONDS = 1.0
 _DRAFT_WORDS = 60
-_PATIENCE = aiohttp.ClientTimeout(3600)
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,20 +119,6 @@ class Gateway:
         return time.perf_counter() - began
 
 
-@asynccontextmanager
-async def gateway(config: Mapping[str, Any], folder: Path) -> AsyncIterator[Gateway]:
-    port, path, log = peers.free_port(), folder / "config.json", folder / "gateway.log"
-    path.write_text(json.dumps(config))
-    command = ("-m", "openkimi.api.server", "--config", str(path), "--port", str(port))
-    async with peers.process(
-        sys.executable, *command, "--log-level", "warning", log=log, cpus=set()
-    ) as running:
-        url = f"http://127.0.0.1:{port}"
-        await peers.ready(f"{url}/health", running, log)
-        async with aiohttp.ClientSession(url, timeout=_PATIENCE) as http:
-            yield Gateway(http)
-
-
 async def walk(asked: Sequence[Question], running: Gateway, served: Upstream | None = None) -> Walk:
     """Ask each question over one path and over several, the one or the other first in turn."""
     times: dict[int, list[float]] = {1: [], SEVERAL: []}
@@ -160,14 +144,16 @@ async def measure(
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         rag = {**config.get("rag", {}), "path": str(Path(folder, "store"))}
-        async with gateway({**config, "rag": rag}, Path(folder)) as running:
+        async with peers.client_of({**config, "rag": rag}, Path(folder)) as http:
+            running = Gateway(http)
             await running.store(books)
             await running.seconds(asked[0], 1)
             found["a model in this process, gate and early stop"] = await walk(asked, running)
         async with upstream() as (served, url):
             llm = {"type": "openai", "api_url": url, "api_key": "sk-walk", "model_name": "walk"}
             remote = {**config, "llm": {**llm, "context_length": 32_768}, "rag": {"path": rag["path"]}}
-            async with gateway(remote, Path(folder)) as running:
+            async with peers.client_of(remote, Path(folder)) as http:
+                running = Gateway(http)
                 await running.store(books)
                 for name, words in (("chosen", 1), ("written into one", _DRAFT_WORDS)):
                     served.words = words

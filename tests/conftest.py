@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,6 +39,18 @@ def logging_as_before() -> Iterator[None]:
 def speech() -> str:
     """A public-domain text of 170,000 characters: Truman's message to Congress of January 1946."""
     return (DATA / "truman-1946.txt").read_text("utf-8")
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test import the modules of the benchmarks, and forget them after it."""
+    folder = str(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.setattr(sys, "path", [folder, *sys.path])
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if folder in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
 
 
 class Held:

@@ -1,8 +1,5 @@
 """Many clients at once on a real model, some of whom leave: nobody gets another one's answer, or none."""
 
-import sys
-from pathlib import Path
-
 import aiohttp
 import pytest
 
@@ -11,17 +8,7 @@ from openkimi.api.app import create_app
 from openkimi.testing import serving
 
 pytestmark = pytest.mark.model
-BENCHMARKS = str(Path(__file__).parents[1] / "benchmarks")
-
-
-@pytest.fixture(autouse=True)
-def benchmarks(monkeypatch):
-    monkeypatch.setattr(sys, "path", [BENCHMARKS, *sys.path])
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if BENCHMARKS in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("benchmarks")
 
 
 async def test_no_request_is_lost_or_mixed_up(tmp_path):

@@ -1,24 +1,11 @@
 """The benchmark of several paths scores and replays what it says, shown on answers written by hand."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from openkimi import Delta, Hit, Synthesis, Synthesizer
 from openkimi.documents import Chunk
 
-BENCHMARKS = str(Path(__file__).parents[1] / "benchmarks")
-
-
-@pytest.fixture(autouse=True)
-def benchmarks(monkeypatch):
-    monkeypatch.setattr(sys, "path", [BENCHMARKS, *sys.path])
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if BENCHMARKS in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("benchmarks")
 
 
 class Longest(Synthesizer):

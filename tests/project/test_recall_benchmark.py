@@ -1,6 +1,5 @@
 """The benchmark of evidence recall measures what it says, shown on texts of a few lines."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,7 @@ TEXT = (
 CHINESE = "今天天气很好。" * 60 + "钥匙在第三块石头下面。" + "外面正在下雨。" * 60
 
 
-@pytest.fixture(autouse=True)
-def benchmarks(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if str(ROOT / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("benchmarks")
 
 
 def letters(texts):
