@@ -109,10 +109,10 @@ def _checked(component: Any, chosen: Chosen[Any]) -> Any:
     """Refuse what is no component of its role, before a request meets it."""
     contract = _CONTRACTS[chosen.role]
     if not isinstance(component, contract):
-        module = getattr(chosen.provider.open, "__module__", "unknown")
+        provider = chosen.provider
         raise PluginError(
-            f"{SECTIONS[chosen.role]}: the plugin module {module} opened {type(component).__name__} for the "
-            f"kind '{chosen.provider.kind}', no openkimi.{contract.__name__}: its open() must yield one"
+            f"{SECTIONS[chosen.role]}: the plugin module {provider.module} opened {type(component).__name__} "
+            f"for the kind '{provider.kind}', no openkimi.{contract.__name__}: its open() must yield one"
         )
     return component
 

@@ -53,8 +53,9 @@ class _Handle:
         began = time.monotonic()
         while not (await asyncio.wait([self._opened], timeout=STILL_SECONDS))[0]:
             seconds = round(time.monotonic() - began)
-            module = getattr(provider.open, "__module__", "unknown")
-            log.warning("still_opening", role=role, kind=provider.kind, module=module, seconds=seconds)
+            log.warning(
+                "still_opening", role=role, kind=provider.kind, module=provider.module, seconds=seconds
+            )
         return await asyncio.shield(self._opened)
 
     async def close(self) -> None:
@@ -126,8 +127,7 @@ def _manager(
         return made
     if inspect.iscoroutine(made):
         made.close()
-    module = getattr(provider.open, "__module__", "unknown")
     raise PluginError(
-        f"{role} '{provider.kind}': open() of the plugin module {module} returns {type(made).__name__}, no "
-        "async context manager: write it with @asynccontextmanager and yield"
+        f"{role} '{provider.kind}': open() of the plugin module {provider.module} returns "
+        f"{type(made).__name__}, no async context manager: write it with @asynccontextmanager and yield"
     )

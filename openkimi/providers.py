@@ -78,5 +78,10 @@ class Provider(Generic[T]):
         self.diagnose = diagnose
         self.contract = contract
 
+    @property
+    def module(self) -> str:
+        """The module that ``open`` stands in, to name whose it is."""
+        return str(getattr(self.open, "__module__", "unknown"))
+
     def __repr__(self) -> str:
         return f"Provider({self.kind!r})"

@@ -2,90 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
+from typing import Any
 
 from openkimi import ContextSampler, NoOptions, OpenContext, Provider, Synthesizer, hookimpl
 
-
-@asynccontextmanager
-async def open_diversity(options: NoOptions, context: OpenContext) -> AsyncIterator[ContextSampler]:
-    """Open the sampler ``diversity``."""
-    from openkimi_mpr.sampling import DiversitySampler
-
-    yield DiversitySampler()
+Open = Callable[[NoOptions, OpenContext], AbstractAsyncContextManager[Any]]
 
 
-@asynccontextmanager
-async def open_relevance(options: NoOptions, context: OpenContext) -> AsyncIterator[ContextSampler]:
-    """Open the sampler ``relevance``."""
-    from openkimi_mpr.sampling import RelevanceSampler
+def _opening(module: str, name: str) -> Open:
+    """Make the function that opens a class of one of this package's modules, which is imported then."""
 
-    yield RelevanceSampler()
+    @asynccontextmanager
+    async def open_class(options: NoOptions, context: OpenContext) -> AsyncIterator[Any]:
+        yield getattr(import_module(f"openkimi_mpr.{module}"), name)()
 
-
-@asynccontextmanager
-async def open_cutoff(options: NoOptions, context: OpenContext) -> AsyncIterator[ContextSampler]:
-    """Open the sampler ``cutoff``."""
-    from openkimi_mpr.sampling import CutoffSampler
-
-    yield CutoffSampler()
-
-
-@asynccontextmanager
-async def open_entropy(options: NoOptions, context: OpenContext) -> AsyncIterator[ContextSampler]:
-    """Open the sampler ``entropy``."""
-    from openkimi_mpr.sampling import EntropySampler
-
-    yield EntropySampler()
-
-
-@asynccontextmanager
-async def open_random(options: NoOptions, context: OpenContext) -> AsyncIterator[ContextSampler]:
-    """Open the sampler ``random``."""
-    from openkimi_mpr.sampling import RandomSampler
-
-    yield RandomSampler()
-
-
-@asynccontextmanager
-async def open_hierarchical(options: NoOptions, context: OpenContext) -> AsyncIterator[Synthesizer]:
-    """Open the synthesizer ``hierarchical``."""
-    from openkimi_mpr.synthesis import HierarchicalSynthesizer
-
-    yield HierarchicalSynthesizer()
-
-
-@asynccontextmanager
-async def open_support(options: NoOptions, context: OpenContext) -> AsyncIterator[Synthesizer]:
-    """Open the synthesizer ``support``."""
-    from openkimi_mpr.synthesis import SupportSynthesizer
-
-    yield SupportSynthesizer()
-
-
-@asynccontextmanager
-async def open_weighted(options: NoOptions, context: OpenContext) -> AsyncIterator[Synthesizer]:
-    """Open the synthesizer ``weighted``."""
-    from openkimi_mpr.synthesis import WeightedSynthesizer
-
-    yield WeightedSynthesizer()
-
-
-@asynccontextmanager
-async def open_majority(options: NoOptions, context: OpenContext) -> AsyncIterator[Synthesizer]:
-    """Open the synthesizer ``majority``."""
-    from openkimi_mpr.synthesis import MajoritySynthesizer
-
-    yield MajoritySynthesizer()
-
-
-@asynccontextmanager
-async def open_consensus(options: NoOptions, context: OpenContext) -> AsyncIterator[Synthesizer]:
-    """Open the synthesizer ``consensus``."""
-    from openkimi_mpr.synthesis import ConsensusSynthesizer
-
-    yield ConsensusSynthesizer()
+    return open_class
 
 
 @hookimpl
@@ -93,12 +27,30 @@ def register_samplers() -> Iterable[Provider[ContextSampler]]:
     """Offer the samplers."""
     return [
         Provider(
-            "diversity", open_diversity, description="the best passages that differ, more or fewer of them"
+            "diversity",
+            _opening("sampling", "DiversitySampler"),
+            description="the best passages that differ, more or fewer of them",
         ),
-        Provider("relevance", open_relevance, description="the best passages, in varied order"),
-        Provider("cutoff", open_cutoff, description="the best passages, more or fewer of them"),
-        Provider("entropy", open_entropy, description="the densest of the relevant passages"),
-        Provider("random", open_random, description="any passages: a baseline, and a losing one"),
+        Provider(
+            "relevance",
+            _opening("sampling", "RelevanceSampler"),
+            description="the best passages, in varied order",
+        ),
+        Provider(
+            "cutoff",
+            _opening("sampling", "CutoffSampler"),
+            description="the best passages, more or fewer of them",
+        ),
+        Provider(
+            "entropy",
+            _opening("sampling", "EntropySampler"),
+            description="the densest of the relevant passages",
+        ),
+        Provider(
+            "random",
+            _opening("sampling", "RandomSampler"),
+            description="any passages: a baseline, and a losing one",
+        ),
     ]
 
 
@@ -106,9 +58,29 @@ def register_samplers() -> Iterable[Provider[ContextSampler]]:
 def register_synthesizers() -> Iterable[Provider[Synthesizer]]:
     """Offer the synthesizers."""
     return [
-        Provider("hierarchical", open_hierarchical, description="the best supported of those that agree"),
-        Provider("support", open_support, description="the candidate that its passages bear out best"),
-        Provider("weighted", open_weighted, description="a vote in which support counts"),
-        Provider("majority", open_majority, description="the candidate most like all others"),
-        Provider("consensus", open_consensus, description="what more than half of the candidates say"),
+        Provider(
+            "hierarchical",
+            _opening("synthesis", "HierarchicalSynthesizer"),
+            description="the best supported of those that agree",
+        ),
+        Provider(
+            "support",
+            _opening("synthesis", "SupportSynthesizer"),
+            description="the candidate that its passages bear out best",
+        ),
+        Provider(
+            "weighted",
+            _opening("synthesis", "WeightedSynthesizer"),
+            description="a vote in which support counts",
+        ),
+        Provider(
+            "majority",
+            _opening("synthesis", "MajoritySynthesizer"),
+            description="the candidate most like all others",
+        ),
+        Provider(
+            "consensus",
+            _opening("synthesis", "ConsensusSynthesizer"),
+            description="what more than half of the candidates say",
+        ),
     ]

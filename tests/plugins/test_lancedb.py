@@ -14,8 +14,8 @@ import pytest
 
 import openkimi_lancedb
 import openkimi_use
-from openkimi import Chunk, ConfigError, Document, DocumentNotFound, Embedder, Hit, Query, Retriever
-from openkimi.testing import HashingEmbedder, open_component
+from openkimi import ConfigError, DocumentNotFound, Embedder, Hit, Query, Retriever
+from openkimi.testing import HashingEmbedder, cut, open_component
 
 PROVIDER = next(iter(openkimi_lancedb.register_retrievers()))
 PARAGRAPHS = (
@@ -53,26 +53,6 @@ def _left_by_a_killed_process() -> str:
     process.kill()
     process.communicate()
     return name
-
-
-def cut(text: str, headings: tuple[str, ...] = ()) -> tuple[Document, list[Chunk]]:
-    """Make a chunk of each paragraph."""
-    chunks: list[Chunk] = []
-    start = 0
-    for paragraph in text.split("\n\n"):
-        chunks.append(
-            Chunk(
-                key=Chunk.key_of(paragraph, headings, "test"),
-                text=paragraph,
-                start=start,
-                end=start + len(paragraph),
-                ordinal=len(chunks),
-                headings=headings,
-                density=1 / (3 + len(chunks)),
-            )
-        )
-        start += len(paragraph) + 2
-    return Document.of(text), chunks
 
 
 def store(
