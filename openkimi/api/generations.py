@@ -37,7 +37,11 @@ class Generation:
         self._life = OwnTask(self._app.lifespan())
         try:
             await self._life.entered()
-        except BaseException:
+        except ExceptionGroup as group:  # Litestar's task group makes one of what a single lifespan raised
+            if len(group.exceptions) > 1:
+                raise
+            raise group.exceptions[0] from None
+        except asyncio.CancelledError:
             await self._life.leave()
             raise
 

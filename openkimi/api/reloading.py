@@ -20,7 +20,7 @@ from openkimi.api.tls import tls_context
 from openkimi.control import Described, Reloaded, listening
 from openkimi.effective import changed
 from openkimi.engine import KimiEngine
-from openkimi.errors import OpenKimiError
+from openkimi.errors import OpenKimiError, PluginError
 from openkimi.plugins import in_one_line
 from openkimi.sections import ServerSection, TlsSection
 
@@ -77,6 +77,7 @@ class Reloader:
         after = await asyncio.to_thread(_build, engine)
         await after.start()
         try:
+            _refuse_losses(before.engine, engine)
             self._serving.replace(after)
         except BaseException:
             await after.end()
@@ -131,6 +132,18 @@ def _build(engine: KimiEngine) -> Generation:
     if (tls := engine.config.server.tls) is not None:
         tls_context(tls)
     return Generation(Gateway(engine), lifespan=engine.lifespan)
+
+
+def _refuse_losses(before: KimiEngine, after: KimiEngine) -> None:
+    """Refuse what would be without a plugin that is in use.
+
+    Raises:
+        PluginError: names the plugin, and why it cannot go on.
+    """
+    in_use = {report.module for report in before.config.plugins.reports if report.state == "loaded"}
+    for report in after.config.plugins.reports:
+        if report.state == "failed" and report.module in in_use:
+            raise PluginError(f"the plugin {report.name}, which is in use: {report.reason}; {report.remedy}")
 
 
 def _tell_failure(reason: str) -> None:
