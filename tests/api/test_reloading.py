@@ -317,6 +317,28 @@ async def test_counts_go_on(running: Any) -> None:
         assert (counts.requests, counts.reloads, counts.reloads_done) == (2, 2, 1)
 
 
+async def test_plugins_of_ours_go_on(running: Any) -> None:
+    """Requests are counted on over a reload, and answers from before it are given again by the same model."""
+    options = {name: {"enabled": True} for name in ("metrics", "response_cache")}
+    same, other = ({"type": "counted", "reply": reply} for reply in ("One.", "Two."))
+    request = {**HELLO, "temperature": 0}
+    async with running(plugins={"options": options}) as gateway:
+        cached = []
+        for llm in (same, same, other):
+            await gateway.reload(llm=llm, plugins={"options": options})
+            _, body = await gateway.post("/v1/chat/completions", request)
+            cached.append(body["usage"]["prompt_tokens_details"]["cached_tokens"] > 0)
+        await gateway.settled()
+        async with gateway.http.get("/plugins/metrics") as response:
+            metrics = await response.text()
+
+    counted = 'openkimi_http_requests_total{method="POST",route="/v1/chat/completions",status="200"} 3.0'
+    assert cached == [False, True, False]
+    assert counted in metrics
+    assert "openkimi_reloads_done_total 3.0" in metrics
+    assert "openkimi_ready 1.0" in metrics
+
+
 async def test_what_only_a_start_heeds_is_named(running: Any) -> None:
     """The address is taken once, also when a later reload leaves it as it is."""
     async with running() as gateway:
