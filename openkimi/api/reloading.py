@@ -22,20 +22,22 @@ from openkimi.effective import changed
 from openkimi.engine import KimiEngine
 from openkimi.errors import OpenKimiError, PluginError
 from openkimi.plugins import in_one_line
-from openkimi.sections import ServerSection, TlsSection
+from openkimi.sections import ServerSection
 
 log = structlog.get_logger()
+
+_STOP_SECONDS = 2.0
 
 
 class Reloader:
     """Puts another generation in the place of the one that serves.
 
-    ``certify`` is told which certificate to show from here on.
+    ``heed`` is told of the section ``server`` that holds from here on, and raises what keeps it from that.
     """
 
-    def __init__(self, serving: Serving, certify: Callable[[TlsSection], None]) -> None:
+    def __init__(self, serving: Serving, heed: Callable[[ServerSection], None]) -> None:
         self._serving = serving
-        self._certify = certify
+        self._heed = heed
         self._started = self.server()
         self._turn = asyncio.Lock()
         self._loaded = asyncio.Event()
@@ -43,6 +45,11 @@ class Reloader:
     def server(self) -> ServerSection:
         """Return the section ``server`` that holds."""
         return self._serving.current.gateway.engine.config.server
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a reload is under way."""
+        return self._turn.locked()
 
     def ready(self) -> None:
         """Note that the first generation has loaded: none takes its place before."""
@@ -78,15 +85,13 @@ class Reloader:
         await after.start()
         try:
             _refuse_losses(before.engine, engine)
+            self._heed(engine.config.server)
             self._serving.replace(after)
         except BaseException:
             await after.end()
             raise
         engine.take_over(before.engine)
         after.gateway.limits.take_over(before.limits)
-        server = engine.config.server
-        if server.tls is not None and self._started.tls is not None:
-            self._certify(server.tls)
         differ = changed(before.engine.config, engine.config)
         return Reloaded(changed=tuple(differ), at_restart=self._at_restart(engine))
 
@@ -122,9 +127,10 @@ async def reloading(reloader: Reloader, described: Described) -> AsyncIterator[N
         async with listening(described, reloader.reload):
             yield
     finally:
-        for task in (watch, *waiting):
+        tasks = (watch, *waiting)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(watch, *waiting, return_exceptions=True)
+        await asyncio.wait(tasks, timeout=_STOP_SECONDS)
 
 
 def _build(engine: KimiEngine) -> Generation:

@@ -154,19 +154,27 @@ async def _serve(engine: KimiEngine, listener: socket.socket, config: str) -> No
         _settle()
         gc.set_threshold(*_COLLECT)
         sys.setswitchinterval(_SWITCH)
-        _greet(engine, url, listener.getsockname()[0])
+        _warn(section, host)
+        _greet(engine, url)
         reloader.ready()
 
-    section = engine.config.server
+    def heed(section: ServerSection) -> None:
+        server.certify(section.tls)
+        _warn(section, host)
+
+    section, host = engine.config.server, listener.getsockname()[0]
     url = _url(section, listener)
     serving = Serving(Generation(Gateway(engine), lifespan=loading(engine, loaded)), ended=_settle)
     server = _Server(_uvicorn_config(serving, section), serving)
-    reloader = Reloader(serving, server.certify)
+    reloader = Reloader(serving, heed)
     described = Described(process=os.getpid(), config=config, url=url)
     await asyncio.sleep(0)  # a Ctrl-C till here ends it here: uvicorn would report a failure
     try:
         async with reloading(reloader, described):
-            await server.serve(sockets=[listener])
+            try:
+                await server.serve(sockets=[listener])
+            finally:
+                is_loading = is_loading or reloader.is_busy
     finally:
         # The thread that loads the model cannot be stopped, and Python would wait for it.
         if server.force_exit or (is_loading and server.should_exit):
@@ -194,9 +202,9 @@ class _Server(uvicorn.Server):
         self._serving = serving
         self._loop = asyncio.get_running_loop()
 
-    def certify(self, tls: TlsSection) -> None:
-        """Show this certificate to those who connect from here on."""
-        if self.config.ssl is not None:
+    def certify(self, tls: TlsSection | None) -> None:
+        """Show this certificate to those who connect from here on, where they are shown one at all."""
+        if self.config.ssl is not None and tls is not None:
             load_certificate(self.config.ssl, tls)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -247,10 +255,8 @@ def _url(section: ServerSection, listener: socket.socket) -> str:
     return f"{'https' if section.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _greet(engine: KimiEngine, url: str, host: str) -> None:
-    section = engine.config.server
-    _warn(section, host)
-    key = "-H 'Authorization: Bearer KEY' " if section.needs_key else ""
+def _greet(engine: KimiEngine, url: str) -> None:
+    key = "-H 'Authorization: Bearer KEY' " if engine.config.server.needs_key else ""
     click.echo(
         f"""
 OpenKimi serves {engine.model_name} on {url} (Ctrl-C stops it). Try:

@@ -77,7 +77,7 @@ class Running:
 
     def __init__(self, path: Path, plugin: Counted, main: Serving, http: aiohttp.ClientSession) -> None:
         self.path, self.plugin, self.http, self.serving = path, plugin, http, main
-        self.reloader = Reloader(main, certify=lambda tls: None)
+        self.reloader = Reloader(main, heed=lambda server: None)
         self.reloader.ready()
 
     @property
