@@ -537,6 +537,34 @@ async def test_enough_that_agree_settle_it(kind: str) -> None:
     assert [await settled(kind, three, paths) for paths in (3, 4)] == [True, False]
 
 
+def cut_off(*candidates: Candidate) -> list[Candidate]:
+    return [msgspec.structs.replace(candidate, finish_reason="length") for candidate in candidates]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_answer_among_those_without_a_vote_settles_nothing(kind: str) -> None:
+    """Of paths that were cut off at something else, or said nothing, none agrees with the one that ended."""
+    ended, *others = candidates("In 1882.", "In 1744 the", "In 1910 a", "In 1744 the county")
+
+    assert not await settled(kind, [ended, *cut_off(*others[:2])], 4)
+    assert not await settled(kind, [ended, *cut_off(*others)], 5)
+    assert not await settled(kind, candidates("", "", "In 1882."), 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_that_was_cut_off_agrees_with_what_begins_as_it_does(kind: str) -> None:
+    """It saves the paths that are left, and what it went on to say does not count."""
+    ended, short, long = candidates(
+        "Masons from Nice laid it in stone.",
+        "Masons from Nice laid",
+        "Masons who came from Nice laid it. A flood took all nine arches in autumn, and ferries followed",
+    )
+
+    assert await settled(kind, [ended, *cut_off(short)], 4)
+    assert await settled(kind, [ended, *cut_off(long)], 4)
+    assert not await settled(kind, [ended, long], 4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_tool_calls_that_agree_settle_it(kind: str) -> None:
     """Equal calls count as equal answers."""
