@@ -41,6 +41,7 @@ class Synthesising:
         self._shown = Spending(0)
         self._walked: Sequence[Walked] = ()
         self._written: AsyncIterator[Delta] | None = None
+        self._open: list[AsyncIterator[Delta]] = []
 
     async def begin(self, question: str, walked: Sequence[Walked]) -> None:
         """Let the synthesizer choose, or tell that it writes."""
@@ -48,9 +49,24 @@ class Synthesising:
         candidates = [path.candidate for path in walked]
         try:
             made = await self._synthesizer.synthesize(question, candidates, self._generate)
+            self._open.append(made.answer)
             self._take(made)
         except Exception as error:  # noqa: BLE001 - it is a plugin's
             self._fall_back(error)
+        if self._written is None:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close what the synthesizer was to answer with and what it asked the model, read or not."""
+        while self._open:
+            try:
+                async with closing(self._open.pop()):
+                    pass
+            except Exception as error:
+                log.warning(
+                    "synthesizer_failed", kind=self._kind, method="aclose", error=type(error).__name__
+                )
+                log.debug("synthesizer_failed_because", kind=self._kind, exc_info=error)
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
         """Yield the answer.
@@ -62,6 +78,7 @@ class Synthesising:
             BackendError: it broke off after it had begun.
         """
         if self._written is not None:
+            self._open = [one for one in self._open if one is not self._written]
             async with closing(self._rewritten(self._written)) as deltas:
                 async for delta in deltas:
                     yield delta
@@ -128,8 +145,13 @@ class Synthesising:
         answer = self._shown.answer
         return bool(answer.content or answer.thoughts or answer.calls)
 
-    async def _generate(self, messages: Sequence[Message]) -> AsyncGenerator[Delta, None]:
+    def _generate(self, messages: Sequence[Message]) -> AsyncGenerator[Delta, None]:
         """Ask the model; the :class:`openkimi.Generate` of the synthesizer."""
+        asking = self._ask(messages)
+        self._open.append(asking)
+        return asking
+
+    async def _ask(self, messages: Sequence[Message]) -> AsyncGenerator[Delta, None]:
         if self._constrained:
             raise PluginError(
                 "a synthesizer must not ask the model for another answer where the request has tools or a "

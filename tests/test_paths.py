@@ -678,6 +678,46 @@ def test_a_receipt_of_some_answers_has_their_paths_only() -> None:
     assert shown.agreement == 0.2
 
 
+class Held:
+    """An answer that keeps something until it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __aiter__(self) -> AsyncIterator[Delta]:
+        return self
+
+    async def __anext__(self) -> Delta:
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize(
+    "told", [{"chosen": 0}, {"chosen": None, "supported": False}], ids=["chosen", "declined"]
+)
+async def test_an_answer_that_is_not_read_is_closed_before_another_one_begins(
+    engine_of: Any, told: dict[str, Any]
+) -> None:
+    """What a synthesizer holds for it, and what it asked the model and left, is free at once."""
+    backend, held = Varied(*replies("a b", "b c"), takes_turns=True), Held()
+
+    class Holding(Chooser):
+        async def synthesize(
+            self, question: str, candidates: Sequence[Candidate], generate: Generate
+        ) -> Synthesis:
+            self.left = generate([Message(role="user", content="Which?")])
+            await anext(self.left)
+            return Synthesis(answer=held, **self.told)  # type: ignore[arg-type]
+
+    async with engine_of(backend, Holding(**told)) as engine:
+        async for event in engine.answer(about(2)):
+            if isinstance(event, Delta):
+                break
+        assert (held.closed, backend.running, backend.broken_off) == (1, 0, 1)
+
+
 # Honest answers
 
 
