@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
+import msgspec
 import structlog
 
 from openkimi.contracts import Backend, Synthesis, Synthesizer
@@ -98,13 +99,16 @@ class Synthesising:
         return await self._shown.usage(self._backend)
 
     def _take(self, made: Synthesis) -> None:
-        if made.chosen in {path.index for path in self._walked}:
-            self.chosen = made.chosen
-        elif self._constrained:
+        """Take what it tells as plain values, of whatever library its numbers are."""
+        chosen = next((path.index for path in self._walked if path.index == made.chosen), None)
+        agreement = None if made.agreement is None else float(made.agreement)
+        supported = None if made.supported is None else bool(made.supported)
+        dissenting = tuple(int(index) for index in made.dissenting)
+        if chosen is None and self._constrained:
             raise PluginError("an answer with tools or a response format is to be chosen, never rewritten")
-        else:
-            self._written = made.answer
-        self.agreement, self.supported, self.dissenting = made.agreement, made.supported, made.dissenting
+        self.chosen, self.agreement, self.supported = chosen, agreement, supported
+        self.dissenting = None if chosen is None and not dissenting else dissenting
+        self._written = made.answer if chosen is None else None
 
     def _fall_back(self, error: Exception) -> None:
         """Take the first candidate, of which nothing more is known."""
@@ -123,7 +127,7 @@ class Synthesising:
                     if delta.finish_reason is not None:
                         last = delta
                         break
-                    yield delta
+                    yield delta if delta.usage is None else msgspec.structs.replace(delta, usage=None)
         except Exception as error:
             if not self._has_begun:
                 self._fall_back(error)

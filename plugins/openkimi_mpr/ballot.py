@@ -8,7 +8,7 @@ from functools import cached_property
 
 from openkimi import Candidate
 from openkimi_mpr.agreement import Alikeness, alikeness, groups_of, mean_alikeness
-from openkimi_mpr.statements import Statement, parse_json, signature, statement_of
+from openkimi_mpr.statements import Statement, has_ended, parse_json, signature, statement_of
 from openkimi_mpr.support import Support, support_of
 from openkimi_mpr.words import words_of
 
@@ -130,7 +130,7 @@ def _comparable(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _ended(candidates: list[Candidate]) -> list[Candidate]:
     """Keep those that came to an end, all where none did."""
-    return [candidate for candidate in candidates if candidate.finish_reason != "length"] or candidates
+    return list(filter(has_ended, candidates)) or candidates
 
 
 def _speaks(candidate: Candidate) -> bool:

@@ -81,8 +81,13 @@ def statement_of(candidate: Candidate, question: str) -> Statement:
         calls=signature(candidate.tool_calls),
         verdict=True if _YES.match(text) else False if _NO.match(text) else None,
         declines=not candidate.tool_calls and declines(text),
-        ended=candidate.finish_reason != "length",
+        ended=has_ended(candidate),
     )
+
+
+def has_ended(candidate: Candidate) -> bool:
+    """Tell an answer that came to its end from one that ``max_tokens`` or a server's filter cut off."""
+    return candidate.finish_reason not in {"length", "content_filter"}
 
 
 def conclusion_of(text: str) -> str:

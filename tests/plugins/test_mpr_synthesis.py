@@ -305,6 +305,17 @@ async def test_an_answer_that_was_cut_off_is_taken_only_where_all_were(kind: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_an_answer_that_a_filter_ended_is_one_that_was_cut_off(kind: str) -> None:
+    """What a server's content filter left of it is no whole answer either."""
+    filtered, ended = candidates("In 1744, when the county", "In 1882.")
+    filtered = msgspec.structs.replace(filtered, finish_reason="content_filter")
+
+    synthesis, _ = await synthesize(kind, [filtered, ended])
+
+    assert synthesis.chosen == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_what_no_majority_says_and_nothing_bears_out_is_unsupported(kind: str) -> None:
     """Where no more than half agree and the text has none of their answers, it does not say it."""
     context = "The bridge at Arles was a gift of the county, as was the road."
