@@ -440,6 +440,23 @@ async def test_where_all_fail_one_error_says_so(engine_of: Any, takes_turns: boo
     assert raised.value.message == "all 3 reasoning paths failed; the first: one"
 
 
+async def test_an_error_that_a_backend_raises_again_says_it_once(engine_of: Any) -> None:
+    """A plugin may keep one error for all: what is added for one request is not there in the next."""
+    backend = Varied(*replies("a", "b"), takes_turns=True)
+    busy = BackendUnavailable("busy")
+
+    async def refuse(request: GenerateRequest) -> AsyncIterator[Delta]:
+        raise busy
+        yield
+
+    backend.generate = refuse  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(BackendUnavailable) as raised:
+            await outcome(engine_of(backend, Chooser()), about(2))
+
+    assert raised.value.message == "all 2 reasoning paths failed; the first: busy"
+
+
 async def test_a_refused_request_names_its_field_still(engine_of: Any) -> None:
     """An error about the request keeps its parameter."""
 
