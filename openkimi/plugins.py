@@ -127,6 +127,13 @@ class Plugins:
             raise PluginError(self._clash(where, kind, [name for name, _ in offers]))
         raise PluginError(self._missing(where, role, kind))
 
+    def report_of(self, role: Role, provider: Provider[Any]) -> PluginReport | None:
+        """Return the report of the plugin that offers a kind; another loading of it has other providers."""
+        for name, offered in self._offers[role].get(provider.kind, []):
+            if offered.module == provider.module:
+                return next((report for report in self.reports if report.name == name), None)
+        return None
+
     def options_of(self, raw: Mapping[str, Mapping[str, Any]]) -> dict[str, msgspec.Struct]:
         """Check the config's ``plugins.options`` and return those of each plugin that has some.
 

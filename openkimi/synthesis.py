@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 import msgspec
-import structlog
 
 from openkimi.contracts import Backend, Synthesis, Synthesizer
+from openkimi.degrading import blame, leave_out
 from openkimi.errors import BackendError, OpenKimiError, PluginError
 from openkimi.messages import Delta, Message, Usage
 from openkimi.paths import Walked
+from openkimi.receipt import Degraded
 from openkimi.spending import Spending
 from openkimi.streams import closing
 
 AskModel = Callable[[Sequence[Message], list[Spending]], AsyncIterator[Delta]]
 """Answers messages, and adds what that uses to a list."""
-
-log = structlog.get_logger()
 
 
 class Synthesising:
@@ -33,6 +32,7 @@ class Synthesising:
         self.agreement: float | None = None
         self.supported: bool | None = None
         self.dissenting: tuple[int, ...] | None = None
+        self.degraded: Degraded | None = None
         self._backend = backend
         self._synthesizer = synthesizer
         self._kind = kind
@@ -112,8 +112,7 @@ class Synthesising:
 
     def _fall_back(self, error: Exception) -> None:
         """Take the first candidate, of which nothing more is known."""
-        log.warning("synthesizer_failed", kind=self._kind, error=type(error).__name__)
-        log.debug("synthesizer_failed_because", kind=self._kind, exc_info=error)
+        self.degraded = leave_out("synthesizer", self._synthesizer, "synthesize", error)
         self.chosen = self._walked[0].index
         self.agreement = self.supported = self.dissenting = None
 
@@ -132,6 +131,7 @@ class Synthesising:
             if not self._has_begun:
                 self._fall_back(error)
                 return
+            blame(self._synthesizer, "synthesize", error)
             if isinstance(error, OpenKimiError):
                 raise
             message = f"the synthesizer '{self._kind}' failed in the middle of its answer"
@@ -139,7 +139,6 @@ class Synthesising:
         if not self._has_begun:
             self._fall_back(PluginError("the synthesizer's answer is empty"))
         elif last is None:
-            log.warning("synthesizer_failed", kind=self._kind, error="no finish_reason")
             yield Delta(finish_reason="stop")
         else:
             yield last

@@ -1,0 +1,231 @@
+"""Components that are held to their contracts: what each gives is looked at where it leaves the component.
+
+A wrong value would otherwise fail in the core, or in another plugin, where nobody's name stands beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from openkimi import promises
+from openkimi.contracts import (
+    Backend,
+    Candidate,
+    ContextSampler,
+    Embedder,
+    Generate,
+    Processor,
+    Retriever,
+    Synthesis,
+    Synthesizer,
+    Vectors,
+)
+from openkimi.documents import ANONYMOUS, Chunk, Document, DocumentInfo, Hit, Query
+from openkimi.messages import Delta, GenerateRequest
+from openkimi.origin import Origin
+from openkimi.providers import Role
+from openkimi.streams import closing
+from openkimi.wrapping import BackendWrapper
+
+_DELTAS = "yield openkimi.Delta objects"
+
+
+def hold(component: Any, role: Role, origin: Origin) -> Any:
+    """Return a component that does what another one does, as long as that is what its contract says."""
+    return _HELD[role](component, origin)
+
+
+class _Backend(BackendWrapper):
+    def __init__(self, backend: Backend, origin: Origin) -> None:
+        self.origin = origin
+        if (given := promises.no_names(backend.features)) is not None:
+            raise origin.broke("features", "be a set of names", given)
+        super().__init__(backend)
+
+    @property
+    def context_window(self) -> int:
+        window = self.backend.context_window
+        if (given := promises.no_count(window)) is not None or not window:
+            raise self.origin.broke("context_window", "be a number of tokens", given or "0")
+        return window
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        return _deltas(self.backend.generate(request), self.origin, "generate")
+
+    async def count_prompt(self, request: GenerateRequest) -> int:
+        count = await self.backend.count_prompt(request)
+        if (given := promises.no_count(count)) is not None:
+            raise self.origin.broke("count_prompt", "return a whole number", given)
+        return count
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        counts = await self.backend.count_tokens(texts)
+        if (given := promises.no_counts(counts, len(texts))) is not None:
+            raise self.origin.broke("count_tokens", f"return a list of {len(texts)} whole numbers", given)
+        return counts
+
+
+class _Embedder(Embedder):
+    def __init__(self, embedder: Embedder, origin: Origin) -> None:
+        self.origin = origin
+        self._embedder = embedder
+
+    @property
+    def dimensions(self) -> int:
+        dimensions = self._embedder.dimensions
+        if (given := promises.no_count(dimensions)) is not None or not dimensions:
+            raise self.origin.broke("dimensions", "be the length of a vector", given or "0")
+        return dimensions
+
+    @property
+    def fingerprint(self) -> str:
+        return self._embedder.fingerprint
+
+    async def embed(
+        self, texts: Sequence[str], *, input_type: Literal["query", "document"] = "document"
+    ) -> Vectors:
+        vectors = await self._embedder.embed(texts, input_type=input_type)
+        rows, dimensions = len(texts), self.dimensions
+        if (given := promises.no_vectors(vectors, rows, dimensions)) is not None:
+            promised = f"return a numpy array of shape ({rows}, {dimensions}) of float32"
+            raise self.origin.broke("embed", promised, given)
+        return vectors
+
+
+class _Processor(Processor):
+    def __init__(self, processor: Processor, origin: Origin) -> None:
+        self.origin = origin
+        self._processor = processor
+
+    @property
+    def version(self) -> str:
+        version = self._processor.version
+        if (given := promises.unlike(version, str)) is not None:
+            raise self.origin.broke("version", "be a str", given)
+        return version
+
+    async def process(self, document: Document) -> Sequence[Chunk]:
+        chunks = await self._processor.process(document)
+        given = await asyncio.to_thread(promises.no_chunks_of, chunks, document)
+        if given is not None:
+            raise self.origin.broke(
+                "process", "return a list of the document's openkimi.Chunk objects", given
+            )
+        return chunks
+
+
+class _Retriever(Retriever):
+    def __init__(self, retriever: Retriever, origin: Origin) -> None:
+        self.origin = origin
+        self._retriever = retriever
+
+    async def add(
+        self, document: Document, chunks: Sequence[Chunk], *, fingerprint: str, tenant: str = ANONYMOUS
+    ) -> None:
+        await self._retriever.add(document, chunks, fingerprint=fingerprint, tenant=tenant)
+
+    async def get(self, document_id: str, *, tenant: str = ANONYMOUS) -> DocumentInfo | None:
+        info = await self._retriever.get(document_id, tenant=tenant)
+        if (given := promises.unlike(info, DocumentInfo, type(None))) is not None:
+            raise self.origin.broke("get", "return an openkimi.DocumentInfo or None", given)
+        return info
+
+    async def list(self, *, tenant: str = ANONYMOUS) -> Sequence[DocumentInfo]:
+        infos = await self._retriever.list(tenant=tenant)
+        if (given := promises.unlike_list(infos, DocumentInfo)) is not None:
+            raise self.origin.broke("list", "return a list of openkimi.DocumentInfo objects", given)
+        return infos
+
+    async def read(
+        self, document_id: str, *, tenant: str = ANONYMOUS, ordinals: Sequence[int] | None = None
+    ) -> Sequence[Chunk]:
+        chunks = await self._retriever.read(document_id, tenant=tenant, ordinals=ordinals)
+        if (given := promises.unlike_list(chunks, Chunk)) is not None:
+            raise self.origin.broke("read", "return a list of openkimi.Chunk objects", given)
+        return chunks
+
+    async def text(self, document_id: str, *, tenant: str = ANONYMOUS) -> str:
+        text = await self._retriever.text(document_id, tenant=tenant)
+        if (given := promises.unlike(text, str)) is not None:
+            raise self.origin.broke("text", "return a str", given)
+        return text
+
+    async def search(self, query: Query) -> Sequence[Hit]:
+        hits = await self._retriever.search(query)
+        if (given := promises.no_hits_for(hits, query)) is not None:
+            promised = "return a list of openkimi.Hit objects of the query's documents"
+            raise self.origin.broke("search", promised, given)
+        return hits
+
+    async def delete(self, document_id: str, *, tenant: str = ANONYMOUS) -> bool:
+        existed = await self._retriever.delete(document_id, tenant=tenant)
+        if (given := promises.unlike(existed, bool)) is not None:
+            raise self.origin.broke("delete", "return a bool", given)
+        return existed
+
+    async def outdated(self, fingerprint: str) -> Sequence[tuple[str, str]]:
+        keys = await self._retriever.outdated(fingerprint)
+        if (given := promises.unlike_list(keys, tuple)) is not None:
+            raise self.origin.broke("outdated", "return a list of pairs of a tenant and an id", given)
+        return keys
+
+
+class _Sampler(ContextSampler):
+    def __init__(self, sampler: ContextSampler, origin: Origin) -> None:
+        self.origin = origin
+        self._sampler = sampler
+
+    def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
+        orders = self._sampler.sample(hits, n, seed=seed)
+        if (given := promises.no_orders_of(orders, hits, n)) is not None:
+            raise self.origin.broke("sample", f"return a list of {n} orders of the hits it is given", given)
+        return orders
+
+
+class _Synthesizer(Synthesizer):
+    def __init__(self, synthesizer: Synthesizer, origin: Origin) -> None:
+        self.origin = origin
+        self._synthesizer = synthesizer
+
+    async def synthesize(
+        self, question: str, candidates: Sequence[Candidate], generate: Generate
+    ) -> Synthesis:
+        made = await self._synthesizer.synthesize(question, candidates, generate)
+        if (given := promises.no_synthesis(made)) is not None:
+            raise self.origin.broke("synthesize", "return an openkimi.Synthesis", given)
+        return msgspec.structs.replace(made, answer=_deltas(made.answer, self.origin, "synthesize"))
+
+    def settled(self, question: str, candidates: Sequence[Candidate], paths: int) -> bool:
+        return self._synthesizer.settled(question, candidates, paths)
+
+
+_HELD: dict[Role, Any] = {
+    "backend": _Backend,
+    "embedder": _Embedder,
+    "processor": _Processor,
+    "retriever": _Retriever,
+    "sampler": _Sampler,
+    "synthesizer": _Synthesizer,
+}
+
+
+async def _deltas(made: object, origin: Origin, method: str) -> AsyncIterator[Delta]:
+    """Yield the steps of an answer, as long as they are some."""
+    if not isinstance(made, AsyncIterator):
+        if inspect.iscoroutine(made):
+            made.close()
+        raise origin.broke(method, f"{_DELTAS}, written with async def and yield", promises.kind_of(made))
+    ended = False
+    async with closing(made) as deltas:
+        async for delta in deltas:
+            if (given := promises.no_delta(delta)) is not None:
+                raise origin.broke(method, _DELTAS, given)
+            ended = ended or delta.finish_reason is not None
+            yield delta
+    if not ended:
+        origin.lacked(method, "end with a Delta that has a finish_reason")
