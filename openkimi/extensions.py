@@ -183,7 +183,8 @@ def _backend(returned: object, backend: Backend) -> Backend:
 def _held(wrapped: Backend, backend: Backend, report: PluginReport) -> Backend:
     if wrapped is backend:
         return backend
-    origin = Origin("wrap_backend", "backend", report.name, wrapped, lambda: [report])
+    place, name = "wrap_backend", report.name
+    origin = Origin(place, "backend", name, wrapped, lambda: [report], instead=report.without)
     held: Backend = hold(wrapped, "backend", origin)
     return held
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable
 
+import structlog
+
 from openkimi.errors import BackendError, OpenKimiError, PluginError
-from openkimi.owning import note
 from openkimi.plugins import PluginReport
 from openkimi.providers import Role
+
+log = structlog.get_logger()
 
 _OF_THE_MODEL: frozenset[Role] = frozenset({"backend", "embedder"})
 _MOST_TOLD = 100
 
 
 class Origin:
-    """The place in the config where a component was chosen, its kind and class, and its plugin's reports."""
+    """The place in the config where a component was chosen, its kind and class, and its plugin's reports.
+
+    ``instead`` is what to do without it, by default to choose another kind.
+    """
 
     def __init__(
         self,
@@ -24,12 +30,15 @@ class Origin:
         kind: str,
         component: object,
         reports: Callable[[], Iterable[PluginReport]],
+        *,
+        instead: str = "",
     ) -> None:
         self.kind = kind
         self.name = type(component).__qualname__
         self._where = where
         self._role: Role = role
         self._reports = reports
+        self._remedy = f"tell the plugin's author, or {instead or f'choose another {where}'}"
         self._told = set[str]()
         self._last: OpenKimiError | None = None
 
@@ -61,19 +70,16 @@ class Origin:
         elif not isinstance(error, OpenKimiError):
             frames = traceback.extract_tb(error.__traceback__)
             at = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-            self._note(
-                "plugin_raised", f"{self.name}.{method} raised {type(error).__name__} at a request", at
-            )
+            what = f"{self.name}.{method} raised {type(error).__name__} at a request"
+            self._note("plugin_raised", what, at)
 
     def _note(self, event: str, what: str, at: str = "") -> None:
         """Note something on every list of plugins, and log it the first time."""
-        log_it = what not in self._told and len(self._told) < _MOST_TOLD
-        if log_it:
+        reports = list(self._reports())
+        for report in reports:
+            report.reason = f"{self._where}: {what}, at {at}" if at else f"{self._where}: {what}"
+            report.remedy = self._remedy
+        if what not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(what)
-        for report in self._reports():
-            note(report, event if log_it else None, f"{self._where}: {what}", at=at, remedy=self._remedy)
-            log_it = False
-
-    @property
-    def _remedy(self) -> str:
-        return f"tell the plugin's author, or choose another {self._where}"
+            plugin, place = next((report.name for report in reports), None), {"at": at} if at else {}
+            log.warning(event, plugin=plugin, what=what, remedy=self._remedy, **place)

@@ -30,16 +30,11 @@ class Owners:
         for frame, line in frames:
             report = self._reports.get(_top(str(frame.f_globals.get("__name__", ""))))
             if report is not None:
-                note(report, event, what, at=f"{frame.f_code.co_filename}:{line}", remedy=remedy)
+                at = f"{frame.f_code.co_filename}:{line}"
+                report.reason, report.remedy = f"{what} at {at}", remedy
+                log.warning(event, plugin=report.name, what=what, at=at, remedy=remedy)
                 return True
         return False
-
-
-def note(report: PluginReport, event: str | None, what: str, *, at: str = "", remedy: str) -> None:
-    """Note on a plugin that is in use what it did wrong and where, and log it where it is an ``event``."""
-    report.reason, report.remedy = f"{what} at {at}" if at else what, remedy
-    if event is not None:
-        log.warning(event, plugin=report.name, what=what, remedy=remedy, **({"at": at} if at else {}))
 
 
 def _top(module: str) -> str:

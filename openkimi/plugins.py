@@ -73,8 +73,13 @@ class PluginReport(msgspec.Struct, kw_only=True):
     def fail(self, error: BaseException, *, hook: str = "") -> None:
         """Note that the plugin cannot be used, and why."""
         self.state, self.reason = "failed", f"{hook}: {in_one_line(error)}" if hook else in_one_line(error)
-        self.remedy = f'mend that, or leave the plugin out: "plugins": {{"block": ["{self.name}"]}}'
+        self.remedy = f"mend that, or {self.without}"
         self.routes.clear()
+
+    @property
+    def without(self) -> str:
+        """What to do to be without the plugin."""
+        return f'leave the plugin out: "plugins": {{"block": ["{self.name}"]}}'
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):

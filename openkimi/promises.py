@@ -100,15 +100,14 @@ def no_hits_for(hits: Any, query: Query) -> str | None:
     for hit in hits:
         if not isinstance(hit, Hit):
             return f"{kind_of(hits)} with {kind_of(hit)}"
-        if hit.document_id not in asked:
+        if not isinstance(hit.document_id, str) or hit.document_id not in asked:
             return "a Hit in a document that was not asked for"
         if not _is_number(hit.score):
             return f"a Hit with the score {_number(hit.score)}"
         if (given := no_chunk(hit.chunk)) is not None:
             return f"a Hit with {given}"
-        for name, value in (("lexical", hit.lexical), ("similarity", hit.similarity)):
-            if value is not None and not _is_number(value):
-                return f"a Hit with {name} {_number(value)}"
+        if not (_is_number(hit.lexical or 0.0) and _is_number(hit.similarity or 0.0)):
+            return f"a Hit with lexical {_number(hit.lexical)} and similarity {_number(hit.similarity)}"
         if hit.sentences and not _covers(hit.sentences, len(hit.chunk.text)):
             return "a Hit with sentences that do not cover its text"
     return None
@@ -172,13 +171,11 @@ def _no_end(delta: Delta) -> str | None:
     return None
 
 
-def _covers(sentences: Sequence[Sentence], length: int) -> bool:
-    at = 0
-    for sentence in sentences:
-        if not isinstance(sentence, Sentence) or sentence.start != at or not _is_number(sentence.weight):
-            return False
-        at = sentence.end
-    return at == length
+def _covers(sentences: Any, length: int) -> bool:
+    """Tell whether sentences go from the beginning to the end; gaps between them are not looked for."""
+    if not isinstance(sentences, tuple | list) or not set(map(type, sentences)) <= {Sentence}:
+        return False
+    return bool(sentences[0].start == 0 and sentences[-1].end == length)
 
 
 def _passages(hits: Iterable[Hit]) -> set[tuple[str, Chunk]]:

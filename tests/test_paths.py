@@ -512,7 +512,7 @@ class Raising(Chooser):
     ids=["raises", "yields nothing", "yields no text", "fails before its first word"],
 )
 async def test_a_synthesizer_that_fails_is_left_out(engine_of: Any, synthesizer: Synthesizer) -> None:
-    """The answer is the first candidate, of which nothing is known; the receipt and the log name the class."""
+    """The answer is the first candidate, of which nothing is known; receipt and log say what failed."""
     with structlog.testing.capture_logs() as logs:
         result = await outcome(engine_of(Varied(*replies("a", "b")), synthesizer), about(2))
 

@@ -296,3 +296,15 @@ def test_a_component_that_breaks_its_contract_is_named(outcomes: list[Any], numb
     assert report["remedy"] == f"tell the plugin's author, or choose another {WHERE[role]}"
     assert (report["state"], len(noted), noted[0]["plugin"]) == ("loaded", 1, "ours")
     assert SECRET not in f"{told}{report}{shown}"
+
+
+async def test_embeddings_of_another_shape_are_not_handed_out() -> None:
+    """The embedder is held to its contract whoever asks it."""
+    plugin = Ours()
+    plugin.spoil = {("embedder", "embed"): lambda vectors: vectors[0]}
+    async with gateway(CONFIG, plugins=[plugin]) as url, aiohttp.ClientSession(url) as http:
+        async with http.post("/v1/embeddings", json={"model": "any", "input": SECRET}) as response:
+            status, error = response.status, (await response.json())["error"]
+
+    assert (status, error["type"], error["code"]) == (502, "server_error", "backend_error")
+    assert "must return a numpy array of shape (1, 64) of float32, not shape (64,)" in error["message"]
