@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -32,6 +32,8 @@ from openkimi.providers import Role
 from openkimi.streams import closing
 from openkimi.wrapping import BackendWrapper
 
+C = TypeVar("C")
+
 _DELTAS = "yield openkimi.Delta objects"
 
 
@@ -40,12 +42,23 @@ def hold(component: Any, role: Role, origin: Origin) -> Any:
     return _HELD[role](component, origin)
 
 
-class _Backend(BackendWrapper):
-    def __init__(self, backend: Backend, origin: Origin) -> None:
+class _Held(Generic[C]):
+    """Is like the ``component`` in what its contract does not speak of, too, such as further methods."""
+
+    def __init__(self, component: C, origin: Origin) -> None:
+        self.component = component
         self.origin = origin
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["component"], name)
+
+
+class _Backend(_Held[Backend], BackendWrapper):
+    def __init__(self, backend: Backend, origin: Origin) -> None:
+        _Held.__init__(self, backend, origin)
         if (given := promises.no_names(backend.features)) is not None:
             raise origin.broke("features", "be a set of names", given)
-        super().__init__(backend)
+        BackendWrapper.__init__(self, backend)
 
     @property
     def context_window(self) -> int:
@@ -70,26 +83,22 @@ class _Backend(BackendWrapper):
         return counts
 
 
-class _Embedder(Embedder):
-    def __init__(self, embedder: Embedder, origin: Origin) -> None:
-        self.origin = origin
-        self._embedder = embedder
-
+class _Embedder(_Held[Embedder], Embedder):
     @property
     def dimensions(self) -> int:
-        dimensions = self._embedder.dimensions
+        dimensions = self.component.dimensions
         if (given := promises.no_count(dimensions)) is not None or not dimensions:
             raise self.origin.broke("dimensions", "be the length of a vector", given or "0")
         return dimensions
 
     @property
     def fingerprint(self) -> str:
-        return self._embedder.fingerprint
+        return self.component.fingerprint
 
     async def embed(
         self, texts: Sequence[str], *, input_type: Literal["query", "document"] = "document"
     ) -> Vectors:
-        vectors = await self._embedder.embed(texts, input_type=input_type)
+        vectors = await self.component.embed(texts, input_type=input_type)
         rows, dimensions = len(texts), self.dimensions
         if (given := promises.no_vectors(vectors, rows, dimensions)) is not None:
             promised = f"return a numpy array of shape ({rows}, {dimensions}) of float32"
@@ -97,20 +106,16 @@ class _Embedder(Embedder):
         return vectors
 
 
-class _Processor(Processor):
-    def __init__(self, processor: Processor, origin: Origin) -> None:
-        self.origin = origin
-        self._processor = processor
-
+class _Processor(_Held[Processor], Processor):
     @property
     def version(self) -> str:
-        version = self._processor.version
+        version = self.component.version
         if (given := promises.unlike(version, str)) is not None:
             raise self.origin.broke("version", "be a str", given)
         return version
 
     async def process(self, document: Document) -> Sequence[Chunk]:
-        chunks = await self._processor.process(document)
+        chunks = await self.component.process(document)
         given = await asyncio.to_thread(promises.no_chunks_of, chunks, document)
         if given is not None:
             raise self.origin.broke(
@@ -119,24 +124,20 @@ class _Processor(Processor):
         return chunks
 
 
-class _Retriever(Retriever):
-    def __init__(self, retriever: Retriever, origin: Origin) -> None:
-        self.origin = origin
-        self._retriever = retriever
-
+class _Retriever(_Held[Retriever], Retriever):
     async def add(
         self, document: Document, chunks: Sequence[Chunk], *, fingerprint: str, tenant: str = ANONYMOUS
     ) -> None:
-        await self._retriever.add(document, chunks, fingerprint=fingerprint, tenant=tenant)
+        await self.component.add(document, chunks, fingerprint=fingerprint, tenant=tenant)
 
     async def get(self, document_id: str, *, tenant: str = ANONYMOUS) -> DocumentInfo | None:
-        info = await self._retriever.get(document_id, tenant=tenant)
+        info = await self.component.get(document_id, tenant=tenant)
         if (given := promises.unlike(info, DocumentInfo, type(None))) is not None:
             raise self.origin.broke("get", "return an openkimi.DocumentInfo or None", given)
         return info
 
     async def list(self, *, tenant: str = ANONYMOUS) -> Sequence[DocumentInfo]:
-        infos = await self._retriever.list(tenant=tenant)
+        infos = await self.component.list(tenant=tenant)
         if (given := promises.unlike_list(infos, DocumentInfo)) is not None:
             raise self.origin.broke("list", "return a list of openkimi.DocumentInfo objects", given)
         return infos
@@ -144,64 +145,56 @@ class _Retriever(Retriever):
     async def read(
         self, document_id: str, *, tenant: str = ANONYMOUS, ordinals: Sequence[int] | None = None
     ) -> Sequence[Chunk]:
-        chunks = await self._retriever.read(document_id, tenant=tenant, ordinals=ordinals)
+        chunks = await self.component.read(document_id, tenant=tenant, ordinals=ordinals)
         if (given := promises.unlike_list(chunks, Chunk)) is not None:
             raise self.origin.broke("read", "return a list of openkimi.Chunk objects", given)
         return chunks
 
     async def text(self, document_id: str, *, tenant: str = ANONYMOUS) -> str:
-        text = await self._retriever.text(document_id, tenant=tenant)
+        text = await self.component.text(document_id, tenant=tenant)
         if (given := promises.unlike(text, str)) is not None:
             raise self.origin.broke("text", "return a str", given)
         return text
 
     async def search(self, query: Query) -> Sequence[Hit]:
-        hits = await self._retriever.search(query)
+        hits = await self.component.search(query)
         if (given := promises.no_hits_for(hits, query)) is not None:
             promised = "return a list of openkimi.Hit objects of the query's documents"
             raise self.origin.broke("search", promised, given)
         return hits
 
     async def delete(self, document_id: str, *, tenant: str = ANONYMOUS) -> bool:
-        existed = await self._retriever.delete(document_id, tenant=tenant)
+        existed = await self.component.delete(document_id, tenant=tenant)
         if (given := promises.unlike(existed, bool)) is not None:
             raise self.origin.broke("delete", "return a bool", given)
         return existed
 
     async def outdated(self, fingerprint: str) -> Sequence[tuple[str, str]]:
-        keys = await self._retriever.outdated(fingerprint)
+        keys = await self.component.outdated(fingerprint)
         if (given := promises.unlike_list(keys, tuple)) is not None:
             raise self.origin.broke("outdated", "return a list of pairs of a tenant and an id", given)
         return keys
 
 
-class _Sampler(ContextSampler):
-    def __init__(self, sampler: ContextSampler, origin: Origin) -> None:
-        self.origin = origin
-        self._sampler = sampler
-
+class _Sampler(_Held[ContextSampler], ContextSampler):
     def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
-        orders = self._sampler.sample(hits, n, seed=seed)
+        orders = self.component.sample(hits, n, seed=seed)
         if (given := promises.no_orders_of(orders, hits, n)) is not None:
             raise self.origin.broke("sample", f"return a list of {n} orders of the hits it is given", given)
         return orders
 
 
-class _Synthesizer(Synthesizer):
-    def __init__(self, synthesizer: Synthesizer, origin: Origin) -> None:
-        self.origin = origin
-        self._synthesizer = synthesizer
-
+class _Synthesizer(_Held[Synthesizer], Synthesizer):
     async def synthesize(
         self, question: str, candidates: Sequence[Candidate], generate: Generate
     ) -> Synthesis:
-        made = await self._synthesizer.synthesize(question, candidates, generate)
+        made = await self.component.synthesize(question, candidates, generate)
         if (given := promises.no_synthesis(made)) is not None:
             raise self.origin.broke("synthesize", "return an openkimi.Synthesis", given)
         return msgspec.structs.replace(made, answer=_deltas(made.answer, self.origin, "synthesize"))
 
     def settled(self, question: str, candidates: Sequence[Candidate], paths: int) -> bool:
-        return self._synthesizer.settled(question, candidates, paths)
+        return self.component.settled(question, candidates, paths)
 
 
 _HELD: dict[Role, Any] = {

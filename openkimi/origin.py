@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Iterable
 
@@ -15,6 +16,7 @@ log = structlog.get_logger()
 
 _OF_THE_MODEL: frozenset[Role] = frozenset({"backend", "embedder"})
 _MOST_TOLD = 100
+_NUMBER = re.compile(r"\b\d+\b")
 
 
 class Origin:
@@ -71,15 +73,14 @@ class Origin:
             frames = traceback.extract_tb(error.__traceback__)
             at = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
             what = f"{self.name}.{method} raised {type(error).__name__} at a request"
-            self._note("plugin_raised", what, at)
+            self._note("plugin_raised", what, at=at)
 
-    def _note(self, event: str, what: str, at: str = "") -> None:
-        """Note something on every list of plugins, and log it the first time."""
-        reports = list(self._reports())
+    def _note(self, event: str, what: str, *, at: str = "") -> None:
+        """Note something on every list of plugins, and log it once, whatever numbers are in it."""
+        key, what, reports = _NUMBER.sub("", what), f"{self._where}: {what}", list(self._reports())
         for report in reports:
-            report.reason = f"{self._where}: {what}, at {at}" if at else f"{self._where}: {what}"
-            report.remedy = self._remedy
-        if what not in self._told and len(self._told) < _MOST_TOLD:
-            self._told.add(what)
+            report.reason, report.remedy = f"{what}, at {at}" if at else what, self._remedy
+        if key not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(key)
             plugin, place = next((report.name for report in reports), None), {"at": at} if at else {}
             log.warning(event, plugin=plugin, what=what, remedy=self._remedy, **place)

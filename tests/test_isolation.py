@@ -276,11 +276,13 @@ def test_a_component_is_held_once_and_noted_wherever_its_plugin_is_listed(held: 
         for config in (before, before, after)
     )
     plugin.backend._options = SimpleNamespace(context_length=-1)
+    plugin.backend.what_no_contract_has = 7
 
     with structlog.testing.capture_logs() as logged, pytest.raises(BackendError):
         _ = backend.context_window
     reports = [next(r for r in c.plugins.reports if r.name == "Held") for c in (before, after)]
 
     assert all(one is backend for one in again)
+    assert backend.what_no_contract_has == 7
     assert ["must be a number of tokens, not -1" in str(report.reason) for report in reports] == [True, True]
     assert [entry["event"] for entry in logged] == ["contract_broken"]
