@@ -29,7 +29,6 @@ from openkimi.documents import ANONYMOUS, Chunk, Document, DocumentInfo, Hit, Qu
 from openkimi.messages import Delta, GenerateRequest
 from openkimi.origin import Origin
 from openkimi.providers import Role
-from openkimi.streams import closing
 from openkimi.wrapping import BackendWrapper
 
 C = TypeVar("C")
@@ -68,7 +67,7 @@ class _Backend(_Held[Backend], BackendWrapper):
         return window
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
-        return _deltas(self.backend.generate(request), self.origin, "generate")
+        return _Steps(self.backend.generate(request), self.origin, "generate")
 
     async def count_prompt(self, request: GenerateRequest) -> int:
         count = await self.backend.count_prompt(request)
@@ -189,9 +188,11 @@ class _Synthesizer(_Held[Synthesizer], Synthesizer):
         self, question: str, candidates: Sequence[Candidate], generate: Generate
     ) -> Synthesis:
         made = await self.component.synthesize(question, candidates, generate)
+        steps = _Steps(getattr(made, "answer", None), self.origin, "synthesize")
         if (given := promises.no_synthesis(made)) is not None:
+            await steps.aclose()
             raise self.origin.broke("synthesize", "return an openkimi.Synthesis", given)
-        return msgspec.structs.replace(made, answer=_deltas(made.answer, self.origin, "synthesize"))
+        return msgspec.structs.replace(made, answer=steps)
 
     def settled(self, question: str, candidates: Sequence[Candidate], paths: int) -> bool:
         return self.component.settled(question, candidates, paths)
@@ -207,18 +208,33 @@ _HELD: dict[Role, Any] = {
 }
 
 
-async def _deltas(made: object, origin: Origin, method: str) -> AsyncIterator[Delta]:
-    """Yield the steps of an answer, as long as they are some."""
-    if not isinstance(made, AsyncIterator):
-        if inspect.iscoroutine(made):
-            made.close()
-        raise origin.broke(method, f"{_DELTAS}, written with async def and yield", promises.kind_of(made))
-    ended = False
-    async with closing(made) as deltas:
-        async for delta in deltas:
-            if (given := promises.no_delta(delta)) is not None:
-                raise origin.broke(method, _DELTAS, given)
-            ended = ended or delta.finish_reason is not None
-            yield delta
-    if not ended:
-        origin.lacked(method, "end with a Delta that has a finish_reason")
+class _Steps(AsyncIterator[Delta]):
+    """The steps of an answer, as long as they are some; closing it closes whatever they come from."""
+
+    def __init__(self, made: Any, origin: Origin, method: str) -> None:
+        self._made = made
+        self._is_stream = isinstance(made, AsyncIterator)
+        self._origin = origin
+        self._method = method
+        self._ended = False
+
+    async def __anext__(self) -> Delta:
+        if not self._is_stream:
+            kind = promises.kind_of(self._made)
+            raise self._origin.broke(self._method, f"{_DELTAS}, written with async def and yield", kind)
+        try:
+            delta: Delta = await anext(self._made)
+        except StopAsyncIteration:
+            if not self._ended:
+                self._origin.lacked(self._method, "end with a Delta that has a finish_reason")
+            raise
+        if (given := promises.no_delta(delta)) is not None:
+            raise self._origin.broke(self._method, _DELTAS, given)
+        self._ended = self._ended or delta.finish_reason is not None
+        return delta
+
+    async def aclose(self) -> None:
+        if inspect.iscoroutine(self._made):
+            self._made.close()
+        elif hasattr(self._made, "aclose"):
+            await self._made.aclose()

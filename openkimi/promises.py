@@ -140,15 +140,21 @@ def no_delta(delta: Any) -> str | None:
 
 
 def no_synthesis(made: Any) -> str | None:
-    """Look at what has to be the outcome of a synthesis; its answer is looked at while it comes."""
+    """Look at what has to be the outcome of a synthesis; its answer is looked at while it comes.
+
+    Numbers may be those of another library.
+    """
     if (given := unlike(made, Synthesis)) is not None:
         return given
-    if made.agreement is not None and not _is_number(made.agreement):
-        return f"one with the agreement {_number(made.agreement)}"
-    if (given := unlike_list(made.dissenting, int)) is not None:
-        return f"one whose dissenting are {given}"
-    if unlike(made.chosen, int, type(None)) or unlike(made.supported, bool, type(None)):
-        return f"one with chosen {kind_of(made.chosen)} and supported {kind_of(made.supported)}"
+    try:
+        if not math.isfinite(0.0 if made.agreement is None else made.agreement):
+            return f"one with the agreement {made.agreement}"
+    except TypeError:
+        return f"one with the agreement {kind_of(made.agreement)}"
+    try:
+        tuple(map(int, made.dissenting))
+    except (TypeError, ValueError):
+        return f"one whose dissenting are {kind_of(made.dissenting)}"
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 import msgspec
+import structlog
 
 from openkimi.contracts import Backend, Synthesis, Synthesizer
 from openkimi.degrading import blame, leave_out
@@ -17,6 +18,8 @@ from openkimi.streams import closing
 
 AskModel = Callable[[Sequence[Message], list[Spending]], AsyncIterator[Delta]]
 """Answers messages, and adds what that uses to a list."""
+
+log = structlog.get_logger()
 
 
 class Synthesising:
@@ -64,10 +67,8 @@ class Synthesising:
                 async with closing(self._open.pop()):
                     pass
             except Exception as error:
-                log.warning(
-                    "synthesizer_failed", kind=self._kind, method="aclose", error=type(error).__name__
-                )
-                log.debug("synthesizer_failed_because", kind=self._kind, exc_info=error)
+                log.warning("answer_not_closed", reason=blame(self._synthesizer, "synthesize", error))
+                log.debug("answer_not_closed_because", exc_info=error)
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
         """Yield the answer.
