@@ -47,6 +47,7 @@ SECTIONS: dict[Role, str] = {
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_PREFIX = f"{PROJECT}_"
 
 Offer = Provider[Any] | click.Command | type[msgspec.Struct]
 
@@ -198,11 +199,16 @@ def load_plugins(
     for index, module in enumerate(load):
         _load_module(found, module, block, where=f"plugins.load[{index}]")
     for plugin in plugins:
-        name = getattr(plugin, "__name__", type(plugin).__name__)
-        if isinstance(plugin, ModuleType) and any(report.module == name for report in found.reports):
+        module = getattr(plugin, "__name__", type(plugin).__name__)
+        if isinstance(plugin, ModuleType) and any(report.module == module for report in found.reports):
             continue
-        _register(found, plugin, PluginReport(name=name, module=name))
+        _register(found, plugin, PluginReport(name=_name_of(module), module=module))
     return found
+
+
+def _name_of(module: str) -> str:
+    """Name the plugin of a module that no entry point names: ``openkimi_tide`` is ``tide``."""
+    return module.removeprefix(_PREFIX) or module
 
 
 def _load_entry_point(found: Plugins, entry_point: EntryPoint, block: Sequence[str]) -> None:
@@ -221,7 +227,7 @@ def _load_module(found: Plugins, module: str, block: Sequence[str], *, where: st
         return
     if not _exists(module):
         raise ConfigError(f"{where}: no module named '{module}'; is its folder on PYTHONPATH?")
-    _import(found, PluginReport(name=module, module=module), block)
+    _import(found, PluginReport(name=_name_of(module), module=module), block)
 
 
 def _exists(module: str) -> bool:
