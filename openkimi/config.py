@@ -130,6 +130,7 @@ def build_config(
     core = convert_options(values, RawConfig, where="")
     check_server(core.server)
     found = load_plugins(core.plugins.load, core.plugins.block, plugins)
+    found.check_public(core.plugins.public)
     backend, llm = _choose(found, "backend", core.llm, LlmSection)
     retriever, rag = _choose(found, "retriever", core.rag, RagSection)
     return Config(

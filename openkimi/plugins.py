@@ -56,7 +56,8 @@ class PluginReport(msgspec.Struct, kw_only=True):
     """What became of one plugin; ``kinds`` lists its components by role, ``reason`` says why it failed.
 
     Of one that is in use the reason is something that it did wrong all the same.
-    ``remedy`` says what to do about that, ``routes`` lists the methods and addresses that it serves.
+    ``remedy`` says what to do about that, ``routes`` lists the methods and addresses that it serves. Those in
+    ``public`` need no key; those in ``asks_public`` are to need none, which the config does not allow.
     """
 
     name: str
@@ -70,12 +71,15 @@ class PluginReport(msgspec.Struct, kw_only=True):
     kinds: dict[Role, list[str]] = {}
     commands: list[str] = []
     routes: list[str] = []
+    public: list[str] = []
+    asks_public: list[str] = []
 
     def fail(self, error: BaseException, *, hook: str = "") -> None:
         """Note that the plugin cannot be used, and why."""
         self.state, self.reason = "failed", f"{hook}: {in_one_line(error)}" if hook else in_one_line(error)
         self.remedy = f'mend that, or leave the plugin out: "plugins": {{"block": ["{self.name}"]}}'
-        self.routes.clear()
+        for routes in (self.routes, self.public, self.asks_public):
+            routes.clear()
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +145,18 @@ class Plugins:
             name: convert_options(raw.get(name, {}), struct, where=f"plugins.options.{name}")
             for name, struct in self.options.items()
         }
+
+    def check_public(self, names: Sequence[str]) -> None:
+        """Check the config's ``plugins.public``.
+
+        Raises:
+            ConfigError: there is no plugin of a name.
+        """
+        known = sorted({report.name for report in self.reports})
+        for index, name in enumerate(names):
+            if name not in known:
+                where = f"plugins.public[{index}]"
+                raise ConfigError(f"{where}: there is no plugin '{name}'; {suggest(name, known)}")
 
     def offer(self, report: PluginReport, hook: str, offered: Offer) -> None:
         """Enter what a plugin's hook offers: options, a command, or a provider under its kind and aliases."""

@@ -184,6 +184,10 @@ class PluginsSection(Section, frozen=True, kw_only=True):
         tuple[str, ...], msgspec.Meta(description="Modules to load beside the installed ones.")
     ] = ()
     block: Annotated[tuple[str, ...], msgspec.Meta(description="Plugins to leave out, by name.")] = ()
+    public: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Plugins whose routes need no key where they are marked so, by name."),
+    ] = ()
     options: Annotated[
         dict[str, dict[str, Any]],
         msgspec.Meta(description="What plugins for the application are told, by the plugin's name."),
