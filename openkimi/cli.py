@@ -28,6 +28,7 @@ from openkimi.new_plugin import new_plugin
 from openkimi.plugins import HOOKS, SECTIONS
 from openkimi.preloading import read_preloads
 from openkimi.schema import config_schema
+from openkimi.shell import config_option, config_path, takes_config
 from openkimi.showing import config
 
 
@@ -39,11 +40,11 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--config", "-c", metavar="FILE", help="Also load the plugins that this config names.")
+@takes_config
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plugins(config: str | None, as_json: bool) -> None:
-    """List the plugins, what they offer and why one failed."""
-    found = plugins_of(config)
+    """List the installed plugins and those of the config, what they offer and why one failed."""
+    found = plugins_of(config_path(config))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found.reports)).decode())
         return
@@ -78,13 +79,16 @@ def hooks() -> None:
 
 
 @main.command()
-@click.argument("config", metavar="CONFIG")
-def check(config: str) -> None:
+@takes_config
+def check(config: str | None) -> None:
     """Check a config file, and that what it preloads can be read, without loading a model."""
     from openkimi.api.app import create_app
 
+    path = config_path(config)
+    if path is None:
+        raise click.UsageError("no config: name its file, or set OPENKIMI_CONFIG_PATH")
     configure_logging("warning")
-    checked = build_config(read_config(config))
+    checked = build_config(read_config(path))
     create_app(KimiEngine.of(checked))  # what plugins add to the application may be wrong, too
     asyncio.run(read_preloads(checked.preload))
     chosen = (checked.backend, checked.embedder, checked.processor, checked.retriever)
@@ -95,15 +99,15 @@ def check(config: str) -> None:
         tls_context(checked.server.tls)
     for place in weak_keys(checked.server):
         click.echo(f"openkimi: {place}: less than {SHORTEST} characters: such a key can be guessed", err=True)
-    click.echo(f"{config}: good ({kinds})")
+    click.echo(f"{path}: good ({kinds})")
 
 
 @main.command()
 @click.argument("output", required=False, metavar="[FILE]")
-@click.option("--config", "-c", metavar="FILE", help="Also describe the plugins that this config names.")
+@config_option
 def schema(output: str | None, config: str | None) -> None:
-    """Print the JSON Schema of config.json, or write it to FILE."""
-    described = msgspec.json.encode(config_schema(plugins_of(config)))
+    """Print the JSON Schema of config.json, or write it to FILE; it knows the config's own plugins, too."""
+    described = msgspec.json.encode(config_schema(plugins_of(config_path(config))))
     text = msgspec.json.format(described, indent=2).decode() + "\n"
     if output is None:
         click.echo(text, nl=False)

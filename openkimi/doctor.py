@@ -9,13 +9,13 @@ import msgspec
 
 from openkimi.diagnosis import Finding
 from openkimi.logs import configure_logging
-from openkimi.shell import config_option, config_path
+from openkimi.shell import config_path, takes_config
 
 _MARKS = {"good": "  ok", "warning": "note", "broken": "FAIL"}
 
 
 @click.command()
-@config_option
+@takes_config
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(config: str | None, as_json: bool) -> None:
     """Look for what keeps the gateway from working, and say what to do; ends with 1 where something is."""

@@ -1,11 +1,13 @@
-"""What the commands that read documents have in common: their files, their config, their logs."""
+"""What the commands have in common: their config, and the files that they read."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -30,6 +32,22 @@ tenant_option = click.option(
     metavar="NAME",
     help="The name of the API key whose documents these are; required where the config has keys.",
 )
+
+
+def takes_config(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command without other arguments take its config as the argument, too."""
+
+    @click.argument("argument", required=False, metavar="[CONFIG]")
+    @config_option
+    @wraps(command)
+    def taking(argument: str | None, config: str | None, **others: Any) -> None:
+        if argument is not None and config is not None:
+            raise click.UsageError(
+                f"two configs: '{argument}', and '{config}' with --config; give one of them"
+            )
+        command(config=config if argument is None else argument, **others)
+
+    return taking
 
 
 class NamedText(msgspec.Struct, frozen=True, kw_only=True):

@@ -54,6 +54,36 @@ def test_check_says_that_a_config_is_good(tmp_path: Path) -> None:
     assert "good (llm.type = scripted" in result.output
 
 
+@pytest.mark.parametrize("command", ["check", "config", "doctor", "plugins"])
+def test_a_config_is_given_in_one_of_three_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """As the argument, as --config, or by the environment, whose config is the last choice; not twice."""
+    raw = {"llm": {"type": "dummy"}, "rag": {"persist": False}, "server": {"port": 0}}
+    path = write(tmp_path / "c.json", raw)
+
+    given = [run(command, path), run(command, "--config", path), run(command, "-c", path)]
+    twice = run(command, path, "-c", path)
+    monkeypatch.setenv("OPENKIMI_CONFIG_PATH", path)
+    given.append(run(command))
+    monkeypatch.setenv("OPENKIMI_CONFIG_PATH", "/no/such/file")
+    overridden, missing = run(command, path), run(command)
+
+    assert [result.exit_code for result in given] == [0, 0, 0, 0]
+    assert (twice.exit_code, "two configs" in twice.stderr) == (2, True)
+    assert (overridden.exit_code, missing.exit_code) == (0, 1 if command == "doctor" else 2)
+
+
+def test_check_wants_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to check in the defaults: the ways to name a file are told."""
+    monkeypatch.delenv("OPENKIMI_CONFIG_PATH", raising=False)
+
+    result = run("check")
+
+    assert result.exit_code == 2
+    assert "no config: name its file, or set OPENKIMI_CONFIG_PATH" in result.stderr
+
+
 @pytest.mark.parametrize("raw", [{"llm": {"type": "nope"}}, {"preload": ["/no/such/file"]}])
 def test_check_says_what_is_wrong(tmp_path: Path, raw: Any) -> None:
     """A bad config ends with one line and status 2."""
