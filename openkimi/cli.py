@@ -15,7 +15,7 @@ from openkimi import hookspecs
 from openkimi.access import weak_keys
 from openkimi.api_keys import SHORTEST, ApiKey, digest_of
 from openkimi.asking import ask
-from openkimi.commands import CommandGroup, plugins_of, quarrels_of
+from openkimi.commands import CommandGroup, plugins_of
 from openkimi.config import build_config, read_config
 from openkimi.doctor import doctor
 from openkimi.documents import ANONYMOUS
@@ -23,6 +23,7 @@ from openkimi.engine import KimiEngine
 from openkimi.errors import ConfigError
 from openkimi.ingesting import ingest
 from openkimi.interrupting import leave_quietly, raise_again
+from openkimi.listing import plugins
 from openkimi.logs import configure_logging
 from openkimi.new_plugin import new_plugin
 from openkimi.plugins import HOOKS, SECTIONS
@@ -37,36 +38,6 @@ from openkimi.showing import config
 def main() -> None:
     """Answer from documents longer than the model's window."""
     raise_again()
-
-
-@main.command()
-@takes_config
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plugins(config: str | None, as_json: bool) -> None:
-    """List the installed plugins and those of the config, what they offer and why one failed."""
-    found = plugins_of(config_path(config))
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found.reports)).decode())
-        return
-    for report in found.reports:
-        version = f" {report.distribution} {report.version}" if report.distribution else ""
-        click.echo(f"{report.name}{version}: {report.state}{f' ({report.reason})' if report.reason else ''}")
-        if report.remedy:
-            click.echo(f"  {report.remedy}")
-        if report.hooks:
-            click.echo(f"  hooks: {', '.join(report.hooks)}")
-        for role, kinds in report.kinds.items():
-            for kind in kinds:
-                provider = found.provider(role, kind)
-                also = f" (also {', '.join(provider.aliases)})" if provider.aliases else ""
-                says = f": {provider.description}" if provider.description else ""
-                click.echo(f"  {SECTIONS[role]} = {kind}{also}{says}")
-        if report.name in found.options:
-            click.echo(f"  options: plugins.options.{report.name}")
-        for name in report.commands:
-            click.echo(f"  openkimi {name}: {found.commands[name][0][1].get_short_help_str(80)}")
-    for quarrel in quarrels_of(found, main):
-        click.echo(f"openkimi: {quarrel}", err=True)
 
 
 @main.command()
@@ -107,7 +78,9 @@ def check(config: str | None) -> None:
 @config_option
 def schema(output: str | None, config: str | None) -> None:
     """Print the JSON Schema of config.json, or write it to FILE; it knows the config's own plugins, too."""
-    described = msgspec.json.encode(config_schema(plugins_of(config_path(config))))
+    found = plugins_of(config_path(config))
+    found.refuse_absent()
+    described = msgspec.json.encode(config_schema(found))
     text = msgspec.json.format(described, indent=2).decode() + "\n"
     if output is None:
         click.echo(text, nl=False)
@@ -119,6 +92,7 @@ def schema(output: str | None, config: str | None) -> None:
 
 
 main.add_command(config)
+main.add_command(plugins)
 main.add_command(doctor)
 main.add_command(ingest)
 main.add_command(ask)

@@ -116,9 +116,15 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def build_config(
-    raw: Mapping[str, Any], *, plugins: Iterable[object] = (), environ: Mapping[str, str] | None = None
+    raw: Mapping[str, Any],
+    *,
+    plugins: Iterable[object] = (),
+    environ: Mapping[str, str] | None = None,
+    loaded: Plugins | None = None,
 ) -> Config:
     """Check plain values and resolve every kind they name; opens nothing and loads no model.
+
+    Plugins that are ``loaded`` already are taken as they are.
 
     Raises:
         ConfigError: names the place of the first thing that is wrong, and what to do.
@@ -129,7 +135,7 @@ def build_config(
     values = inherited(values)
     core = convert_options(values, RawConfig, where="")
     check_server(core.server)
-    found = load_plugins(core.plugins.load, core.plugins.block, plugins)
+    found = loaded or _load(core.plugins, plugins)
     found.check_public(core.plugins.public)
     backend, llm = _choose(found, "backend", core.llm, LlmSection)
     retriever, rag = _choose(found, "retriever", core.rag, RagSection)
@@ -151,6 +157,12 @@ def build_config(
         plugin_options=found.options_of(core.plugins.options),
         plugin_section=core.plugins,
     )
+
+
+def _load(section: PluginsSection, plugins: Iterable[object]) -> Plugins:
+    found = load_plugins(section.load, section.block, plugins)
+    found.refuse_absent()
+    return found
 
 
 S = TypeVar("S", bound=msgspec.Struct)

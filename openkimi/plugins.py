@@ -107,6 +107,7 @@ class Plugins:
 
     def __init__(self) -> None:
         self.reports: list[PluginReport] = []
+        self.absent: list[str] = []
         self.commands: dict[str, list[tuple[str, click.Command]]] = {}
         self.app_hooks: list[Hook] = []
         self.options: dict[str, type[msgspec.Struct]] = {}
@@ -132,6 +133,10 @@ class Plugins:
             raise PluginError(self._clash(where, kind, [name for name, _ in offers]))
         raise PluginError(self._missing(where, role, kind))
 
+    def offered(self, plugin: str, role: Role, kind: str) -> Provider[Any]:
+        """Return the kind that a plugin offers, whoever else does."""
+        return next(provider for name, provider in self._offers[role][kind] if name == plugin)
+
     def options_of(self, raw: Mapping[str, Mapping[str, Any]]) -> dict[str, msgspec.Struct]:
         """Check the config's ``plugins.options`` and return those of each plugin that has some.
 
@@ -145,6 +150,15 @@ class Plugins:
             name: convert_options(raw.get(name, {}), struct, where=f"plugins.options.{name}")
             for name, struct in self.options.items()
         }
+
+    def refuse_absent(self) -> None:
+        """Refuse a config that names a module which is not there: it wants what the module would do.
+
+        Raises:
+            ConfigError: there is such a name in its ``plugins.load``.
+        """
+        if self.absent:
+            raise ConfigError(f"{self.absent[0]}; is its folder on PYTHONPATH?")
 
     def check_public(self, names: Sequence[str]) -> None:
         """Check the config's ``plugins.public``.
@@ -204,10 +218,7 @@ def load_plugins(
     """Load the installed plugins, the modules named by ``load`` and the objects in ``plugins``.
 
     Installed ones are loaded in the order of their names, and a module once, however it is named. One that
-    fails is reported, not raised.
-
-    Raises:
-        ConfigError: a name in ``load`` is no module that can be found.
+    fails is reported, not raised, and so is a name in ``load`` that is no module.
     """
     found = Plugins()
     for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
@@ -241,9 +252,14 @@ def _load_entry_point(found: Plugins, entry_point: EntryPoint, block: Sequence[s
 def _load_module(found: Plugins, module: str, block: Sequence[str], *, where: str) -> None:
     if any(report.module == module for report in found.reports):
         return
-    if not _exists(module):
-        raise ConfigError(f"{where}: no module named '{module}'; is its folder on PYTHONPATH?")
-    _import(found, PluginReport(name=_name_of(module), module=module), block)
+    report = PluginReport(name=_name_of(module), module=module)
+    if _exists(module):
+        _import(found, report, block)
+        return
+    report.state, report.reason = "failed", f"no module named '{module}'"
+    report.remedy = f"mend its name in {where}, or put its folder on PYTHONPATH"
+    found.reports.append(report)
+    found.absent.append(f"{where}: {report.reason}")
 
 
 def _exists(module: str) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,59 @@ def test_plugins_can_be_read_by_a_program() -> None:
     reports = json.loads(run("plugins", "--json").output)
 
     assert {"entropy", "lancedb", "scripted", "use"} <= {report["name"] for report in reports}
+
+
+PUBLIC_ROUTE = """
+from litestar import get
+from openkimi import PUBLIC, hookimpl
+
+@get("/health", opt=PUBLIC)
+async def health() -> str:
+    return "well"
+
+@hookimpl
+def register_routes():
+    return [health]
+"""
+
+
+def test_plugins_lists_routes_and_what_a_misspelt_one_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Routes are there, with those that need no key; a module that is not there is told and ends nothing."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "made_public.py").write_text(PUBLIC_ROUTE)
+    load = {"load": ["made_pubic", "made_public"]}
+
+    asks = run("plugins", write(tmp_path / "c.json", {"plugins": load}))
+    allowed = run("plugins", write(tmp_path / "d.json", {"plugins": {**load, "public": ["made_public"]}}))
+    del sys.modules["made_public"]
+
+    assert (asks.exit_code, asks.stderr) == (0, "")
+    assert (
+        "made_pubic: failed (no module named 'made_pubic')\n  mend its name in plugins.load[0]" in asks.stdout
+    )
+    assert (
+        "  GET /plugins/made_public/health: without a key if plugins.public named made_public\n"
+        in asks.stdout
+    )
+    assert "  GET /plugins/made_public/health: without a key\n" in allowed.stdout
+
+
+def test_plugins_that_offer_one_kind_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is when one looks for who they are; the kind is an error where a config chooses it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "made_dummy.py").write_text(
+        "from openkimi import Provider, hookimpl\n"
+        "@hookimpl\ndef register_backends():\n    return [Provider('dummy', None, description='Ours.')]"
+    )
+
+    shown = run("plugins", write(tmp_path / "c.json", {"plugins": {"load": ["made_dummy"]}}))
+    del sys.modules["made_dummy"]
+
+    assert shown.exit_code == 0
+    assert "  llm.type = dummy: Ours." in shown.stdout
+    assert "offered by the plugins scripted and made_dummy" in shown.stderr
 
 
 def test_hooks_lists_every_hook_with_its_purpose() -> None:
