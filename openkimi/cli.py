@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import secrets
 from pathlib import Path
@@ -12,24 +11,20 @@ import msgspec
 
 import openkimi
 from openkimi import hookspecs
-from openkimi.access import weak_keys
-from openkimi.api_keys import SHORTEST, ApiKey, digest_of
+from openkimi.api_keys import ApiKey, digest_of
 from openkimi.asking import ask
+from openkimi.checking import check
 from openkimi.commands import CommandGroup, plugins_of
-from openkimi.config import build_config, read_config
 from openkimi.doctor import doctor
 from openkimi.documents import ANONYMOUS
-from openkimi.engine import KimiEngine
 from openkimi.errors import ConfigError
 from openkimi.ingesting import ingest
 from openkimi.interrupting import leave_quietly, raise_again
 from openkimi.listing import plugins
-from openkimi.logs import configure_logging
 from openkimi.new_plugin import new_plugin
-from openkimi.plugins import HOOKS, SECTIONS
-from openkimi.preloading import read_preloads
+from openkimi.plugins import HOOKS
 from openkimi.schema import config_schema
-from openkimi.shell import config_option, config_path, takes_config
+from openkimi.shell import config_option, config_path
 from openkimi.showing import config
 
 
@@ -50,30 +45,6 @@ def hooks() -> None:
 
 
 @main.command()
-@takes_config
-def check(config: str | None) -> None:
-    """Check a config file, and that what it preloads can be read, without loading a model."""
-    from openkimi.api.app import create_app
-
-    path = config_path(config)
-    if path is None:
-        raise click.UsageError("no config: name its file, or set OPENKIMI_CONFIG_PATH")
-    configure_logging("warning")
-    checked = build_config(read_config(path))
-    create_app(KimiEngine.of(checked))  # what plugins add to the application may be wrong, too
-    asyncio.run(read_preloads(checked.preload))
-    chosen = (checked.backend, checked.embedder, checked.processor, checked.retriever)
-    kinds = ", ".join(f"{SECTIONS[each.role]} = {each.provider.kind}" for each in chosen)
-    if checked.server.tls is not None:
-        from openkimi.api.tls import tls_context
-
-        tls_context(checked.server.tls)
-    for place in weak_keys(checked.server):
-        click.echo(f"openkimi: {place}: less than {SHORTEST} characters: such a key can be guessed", err=True)
-    click.echo(f"{path}: good ({kinds})")
-
-
-@main.command()
 @click.argument("output", required=False, metavar="[FILE]")
 @config_option
 def schema(output: str | None, config: str | None) -> None:
@@ -91,6 +62,7 @@ def schema(output: str | None, config: str | None) -> None:
             raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error
 
 
+main.add_command(check)
 main.add_command(config)
 main.add_command(plugins)
 main.add_command(doctor)

@@ -137,16 +137,16 @@ def build_config(
     check_server(core.server)
     found = loaded or _load(core.plugins, plugins)
     found.check_public(core.plugins.public)
-    backend, llm = _choose(found, "backend", core.llm, LlmSection)
-    retriever, rag = _choose(found, "retriever", core.rag, RagSection)
+    backend, llm = choose(found, "backend", core.llm, LlmSection)
+    retriever, rag = choose(found, "retriever", core.rag, RagSection)
     return Config(
         backend=backend,
-        embedder=_choose(found, "embedder", core.embedder, Section)[0],
-        reranker=_choose_reranker(found, core.reranker) if core.reranker or rag.rerank_ms else None,
-        processor=_choose(found, "processor", core.processor, Section)[0],
+        embedder=choose(found, "embedder", core.embedder, Section)[0],
+        reranker=choose_reranker(found, core.reranker) if core.reranker or rag.rerank_ms else None,
+        processor=choose(found, "processor", core.processor, Section)[0],
         retriever=retriever,
-        sampler=_choose_by_name(found, "sampler", core.mpr.sampling),
-        synthesizer=_choose_by_name(found, "synthesizer", core.mpr.synthesis),
+        sampler=choose_by_name(found, "sampler", core.mpr.sampling),
+        synthesizer=choose_by_name(found, "synthesizer", core.mpr.synthesis),
         llm=llm,
         rag=rag,
         mpr=core.mpr,
@@ -168,15 +168,23 @@ def _load(section: PluginsSection, plugins: Iterable[object]) -> Plugins:
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def _choose_reranker(found: Plugins, section: Mapping[str, Any]) -> Chosen[Embedder]:
-    """Choose the embedder that orders passages anew; its section is ``reranker``."""
-    return _choose(found, "embedder", section, Section, name="reranker")[0]
+def choose_reranker(found: Plugins, section: Mapping[str, Any]) -> Chosen[Embedder]:
+    """Choose the embedder that orders passages anew; its section is ``reranker``.
+
+    Raises:
+        ConfigError: see :func:`choose`.
+    """
+    return choose(found, "embedder", section, Section, name="reranker")[0]
 
 
-def _choose(
+def choose(
     found: Plugins, role: Role, section: Mapping[str, Any], core: type[S], *, name: str = ""
 ) -> tuple[Chosen[Any], S]:
-    """Split a section into the core's keys and the chosen kind's own, which may share some."""
+    """Split a section into the core's keys and the chosen kind's own, which may share some.
+
+    Raises:
+        ConfigError: nobody offers the kind, or an option is wrong.
+    """
     name = name or SECTIONS[role].partition(".")[0]
     kind = section.get("type", DEFAULT_KINDS[name])
     if not isinstance(kind, str):
@@ -195,7 +203,12 @@ def _choose(
     return _checked(chosen, name), convert_options(for_core, core, where=name)
 
 
-def _choose_by_name(found: Plugins, role: Role, kind: str) -> Chosen[Any]:
+def choose_by_name(found: Plugins, role: Role, kind: str) -> Chosen[Any]:
+    """Choose a kind that has no options in the config.
+
+    Raises:
+        ConfigError: nobody offers the kind, or it needs options.
+    """
     provider = found.provider(role, kind)
     chosen = Chosen(
         role=role, provider=provider, options=convert_options({}, provider.config, where=SECTIONS[role])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import msgspec
@@ -104,3 +106,13 @@ async def read_text(path: Path | None, converter: Converter) -> NamedText:
 def config_path(given: str | None) -> str | None:
     """Return the path of the config: the one that was given, or that of the environment."""
     return given or os.environ.get("OPENKIMI_CONFIG_PATH") or None
+
+
+def wrapped(line: str, stream: TextIO, *, indent: str) -> str:
+    """Break a long line between words for a terminal; what a program or a file is to have stays one line."""
+    if not stream.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
