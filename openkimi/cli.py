@@ -23,6 +23,7 @@ from openkimi.interrupting import leave_quietly, raise_again
 from openkimi.listing import plugins
 from openkimi.new_plugin import new_plugin
 from openkimi.plugins import HOOKS
+from openkimi.reloading import reload
 from openkimi.schema import config_schema
 from openkimi.shell import config_option, config_path
 from openkimi.showing import config
@@ -69,6 +70,7 @@ main.add_command(doctor)
 main.add_command(ingest)
 main.add_command(ask)
 main.add_command(new_plugin)
+main.add_command(reload)
 
 
 @main.group()
