@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -22,7 +23,7 @@ from openkimi.shell import config_path, takes_config, wrapped
 
 
 @click.command()
-@takes_config
+@partial(takes_config, otherwise="")
 def check(config: str | None) -> None:
     """Check a config file, and that what it preloads can be read, without loading a model."""
     path = config_path(config)

@@ -23,12 +23,9 @@ from openkimi.sections import ServerSection
 
 STDIN = "-"
 
-config_option = click.option(
-    "--config",
-    "-c",
-    metavar="FILE",
-    help="The config.json.  [default: $OPENKIMI_CONFIG_PATH, or the built-in defaults]",
-)
+Command = Callable[..., None]
+_DEFAULTS = ", or the built-in defaults"
+
 tenant_option = click.option(
     "--tenant",
     metavar="NAME",
@@ -36,20 +33,24 @@ tenant_option = click.option(
 )
 
 
-def takes_config(command: Callable[..., None]) -> Callable[..., None]:
+def config_option(command: Command, *, otherwise: str = _DEFAULTS) -> Command:
+    """Let a command take its config as an option; ``otherwise`` tells of what comes after the environment."""
+    told = f"The config.json.  [default: $OPENKIMI_CONFIG_PATH{otherwise}]"
+    return click.option("--config", "-c", metavar="FILE", help=told)(command)
+
+
+def takes_config(command: Command, *, otherwise: str = _DEFAULTS) -> Command:
     """Let a command without other arguments take its config as the argument, too."""
 
-    @click.argument("argument", required=False, metavar="[CONFIG]")
-    @config_option
     @wraps(command)
     def taking(argument: str | None, config: str | None, **others: Any) -> None:
         if argument is not None and config is not None:
-            raise click.UsageError(
-                f"two configs: '{argument}', and '{config}' with --config; give one of them"
-            )
+            given = f"'{argument}', and '{config}' with --config"
+            raise click.UsageError(f"two configs: {given}; give one of them")
         command(config=config if argument is None else argument, **others)
 
-    return taking
+    argument = click.argument("argument", required=False, metavar="[CONFIG]")
+    return argument(config_option(taking, otherwise=otherwise))
 
 
 class NamedText(msgspec.Struct, frozen=True, kw_only=True):
