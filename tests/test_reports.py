@@ -16,6 +16,7 @@ from openkimi import Finding, Provider, hookimpl
 from openkimi.cli import main
 from openkimi.config import build_config
 from openkimi.doctor import doctor
+from openkimi.effective import changed
 from openkimi.examining import _component, examine, free_space
 from openkimi.shell import wrapped
 
@@ -95,6 +96,16 @@ def test_nothing_secret_is_shown(nowhere: Path) -> None:
     assert SECRET not in plain.stdout + as_json.stdout
     assert "s3://(hidden)@b/c" in plain.stdout
     assert '{"name":"ada","key":"(hidden)"}' in plain.stdout
+
+
+def test_a_config_that_is_read_again_has_not_changed() -> None:
+    """What a reload tells to be other is other: keys and secrets are compared by what they are."""
+    limited = {"name": "ada", "key": SECRET + "2", "rate_limit": {"requests_per_minute": 5}}
+    raw = {"server": {"api_keys": [SECRET, limited], "rate_limit_store": "redis://:secret@h"}}
+    other = {"server": {**raw["server"], "api_keys": [SECRET]}}
+
+    assert changed(build_config(raw), build_config(raw)) == []
+    assert changed(build_config(raw), build_config(other)) == ["server.api_keys"]
 
 
 def test_without_a_config_the_defaults_are_shown(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
