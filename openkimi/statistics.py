@@ -18,6 +18,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     ``requests`` were begun, of which ``failed`` ended with an error or a caller who left. ``answers`` were
     written, over ``paths`` reasoning paths that were walked, and cost ``usage`` as their callers were told.
     ``running`` requests are being answered, ``waiting`` ones are not yet. ``documents`` were cut and stored.
+    ``trims`` emptied the caches.
     """
 
     requests: int
@@ -28,13 +29,14 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     running: int
     waiting: int
     documents: int
+    trims: int
 
 
 class Tally:
     """Counts what passes by."""
 
     def __init__(self) -> None:
-        self.requests = self.failed = self.answers = self.paths = 0
+        self.requests = self.failed = self.answers = self.paths = self.trims = 0
         self.usage = Usage()
 
     @contextmanager
@@ -59,6 +61,7 @@ class Tally:
             running=running,
             waiting=inside - running,
             documents=documents,
+            trims=self.trims,
         )
 
 

@@ -73,6 +73,7 @@ class EngineCollector(Collector):
             "openkimi_cached_tokens": ("Those of them that were not read anew.", now.usage.cached_tokens),
             "openkimi_completion_tokens": ("Tokens of answers.", now.usage.completion_tokens),
             "openkimi_documents_processed": ("Documents that were cut and stored.", now.documents),
+            "openkimi_trims": ("How often caches were emptied to give memory back.", now.trims),
         }
         for name, (meaning, value) in counters.items():
             yield CounterMetricFamily(name, meaning, value=value)
