@@ -61,6 +61,7 @@ class Reranker:
 
     async def _cosines(self, question: str, hits: Sequence[Hit]) -> dict[int, float]:
         """Tell how near the hits are that there is time for, by their place in the search's order."""
+        known = self._known  # a trim meanwhile puts another one in its place
         loop = asyncio.get_running_loop()
         end = loop.time() + self._seconds
         try:
@@ -68,7 +69,6 @@ class Reranker:
                 [vector] = await self.embedder.embed([question], input_type="query")
         except TimeoutError:
             return {}
-        known = self._known  # a trim meanwhile puts another one in its place
         missing = {hit.chunk.key: hit.chunk.text for hit in hits if hit.chunk.key not in known}
         await self._embed(missing, known, end)
         found = dict[int, float]()
