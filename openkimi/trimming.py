@@ -123,16 +123,19 @@ class Trimming:
         ceiling = self._engine.config.server.memory_ceiling_bytes
         if ceiling != self._ceiling:
             self._ceiling, self._next, self._in_vain = ceiling, 0.0, 0
-        if ceiling is None or self._clock() < self._next:
+        if ceiling is None:
             return
         resident = await asyncio.to_thread(self._resident)
-        if resident is None:
+        if resident is not None and resident <= ceiling:
+            if self._in_vain:
+                self._next, self._in_vain = 0.0, 0
+        elif self._clock() < self._next:
+            return
+        elif resident is None:
             self._next = self._clock() + LONGEST_PAUSE
             log.warning("memory_not_known", remedy="server.memory_ceiling has no effect on this system")
-        elif resident > ceiling:
-            self._judge(ceiling, await self._trim("memory_ceiling"))
         else:
-            self._in_vain = 0
+            self._judge(ceiling, await self._trim("memory_ceiling"))
 
     def _judge(self, ceiling: int, resident: int | None) -> None:
         """Choose when to try again; the second time in vain says what to do."""
