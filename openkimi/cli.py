@@ -27,6 +27,7 @@ from openkimi.logs import configure_logging
 from openkimi.new_plugin import new_plugin
 from openkimi.plugins import HOOKS, SECTIONS
 from openkimi.preloading import read_preloads
+from openkimi.reloading import reload
 from openkimi.schema import config_schema
 from openkimi.showing import config
 
@@ -119,6 +120,7 @@ main.add_command(doctor)
 main.add_command(ingest)
 main.add_command(ask)
 main.add_command(new_plugin)
+main.add_command(reload)
 
 
 @main.group()

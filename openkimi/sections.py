@@ -154,6 +154,10 @@ class ServerSection(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         msgspec.Meta(description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."),
     ] = ()
+    watch_config: Annotated[
+        bool,
+        msgspec.Meta(description="Reload when the config file changes, or a file of `server.tls`."),
+    ] = False
     max_body_size: Annotated[
         int | str, msgspec.Meta(description="The largest request body, in bytes or like 64MiB.")
     ] = "64MiB"

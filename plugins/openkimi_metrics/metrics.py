@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -49,18 +50,34 @@ class Metrics:
         )
         Info("openkimi", "The gateway.", registry=self.registry).info({"version": __version__})
         ProcessCollector(registry=self.registry)
-        self.registry.register(EngineCollector(engine))
+        self._engines = [engine]
+        self.registry.register(EngineCollector(self))
+
+    @property
+    def engine(self) -> KimiEngine:
+        """The engine that answers: at a reload another takes its place, and the counts go on."""
+        return self._engines[-1]
+
+    @contextmanager
+    def following(self, engine: KimiEngine) -> Iterator[None]:
+        """Count what an engine does from here on, and no longer after the ``with`` if another one does."""
+        if engine not in self._engines:
+            self._engines.append(engine)
+        yield
+        if len(self._engines) > 1:
+            self._engines.remove(engine)
 
 
 class EngineCollector(Collector):
     """Reads off what an engine counts itself."""
 
-    def __init__(self, engine: KimiEngine) -> None:
-        self._engine = engine
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
         """Read the counts as they stand."""
-        now = self._engine.statistics
+        engine = self._metrics.engine
+        now = engine.statistics
         counters = {
             "openkimi_requests": ("Requests that the model was to answer.", now.requests),
             "openkimi_requests_failed": (
@@ -73,12 +90,14 @@ class EngineCollector(Collector):
             "openkimi_cached_tokens": ("Those of them that were not read anew.", now.usage.cached_tokens),
             "openkimi_completion_tokens": ("Tokens of answers.", now.usage.completion_tokens),
             "openkimi_documents_processed": ("Documents that were cut and stored.", now.documents),
+            "openkimi_reloads": ("Reloads of the config that were begun.", now.reloads),
+            "openkimi_reloads_done": ("Those of them that took effect.", now.reloads_done),
             "openkimi_trims": ("How often caches were emptied to give memory back.", now.trims),
         }
         for name, (meaning, value) in counters.items():
             yield CounterMetricFamily(name, meaning, value=value)
         gauges = {
-            "openkimi_ready": ("1 when the model is loaded.", self._engine.is_open),
+            "openkimi_ready": ("1 when the model is loaded.", engine.is_open),
             "openkimi_requests_running": ("Requests that are being answered.", now.running),
             "openkimi_requests_waiting": ("Requests that wait for the model.", now.waiting),
         }
