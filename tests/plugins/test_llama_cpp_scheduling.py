@@ -269,6 +269,23 @@ async def test_what_came_again_is_saved_when_the_model_is_idle(
                 await asyncio.sleep(0.05)
 
 
+async def test_a_trim_moves_what_is_remembered_to_disk(tmp_path: Path) -> None:
+    """Memory for prompts is empty, an answer goes on, and where there is a folder nothing is lost."""
+    first, second = (request("Who speaks?", system=SPEECH[at : at + 2000]) for at in (0, 3000))
+    async with opened(slot_save_path=str(tmp_path), parallel=1) as backend:
+        asked = [await answer(backend, first), await answer(backend, second)]
+        async with aclosing(backend.generate(second)) as stream:
+            said = (await anext(stream)).content
+            await backend.trim()
+            assert not list(backend._prompts._cache)
+            assert len(files_in(tmp_path)) == 1
+            said += "".join([delta.content async for delta in stream])
+        again = await answer(backend, first)
+
+    assert said == asked[1][0]
+    assert (again[0], again[1].cached_tokens > 0) == (asked[0][0], True)
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other model"])
 async def test_a_file_that_does_not_fit_is_passed_over(tmp_path: Path, damage: str) -> None:
     """A damaged file, or one of other settings, costs a log line and nothing else."""
