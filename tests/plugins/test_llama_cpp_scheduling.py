@@ -80,12 +80,12 @@ async def test_a_long_prompt_does_not_hold_up_a_short_one() -> None:
 
 
 async def test_a_request_with_many_answers_has_one_share() -> None:
-    """A single answer beside six of another request, which came first, waits for none of them."""
+    """A single answer beside six of another request, which came first, waits for none that were not begun."""
     ends: list[str] = []
 
     async def ask(share: str) -> None:
         text = f"Write a long story for {share}."
-        async with aclosing(backend.generate(request(text, share=share, max_tokens=16))) as deltas:
+        async with aclosing(backend.generate(request(text, share=share, max_tokens=32))) as deltas:
             async for _ in deltas:
                 written.set()
         ends.append(share)
@@ -97,7 +97,7 @@ async def test_a_request_with_many_answers_has_one_share() -> None:
         await ask("one")
         await asyncio.gather(*six)
 
-    assert ends.index("one") <= 1
+    assert ends.index("one") <= 3
     assert len(ends) == 7
 
 
