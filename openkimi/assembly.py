@@ -20,7 +20,7 @@ from openkimi.preparation import Preparation
 from openkimi.providers import Role
 from openkimi.reranking import Reranker
 
-_CONTRACTS: dict[Role, type] = {
+CONTRACTS: dict[Role, type] = {
     "backend": Backend,
     "embedder": Embedder,
     "processor": Processor,
@@ -114,7 +114,7 @@ def _opening(config: Config, stack: AsyncExitStack, components: Components) -> _
 
 def _checked(component: Any, chosen: Chosen[Any]) -> Any:
     """Refuse what is no component of its role, before a request meets it."""
-    contract = _CONTRACTS[chosen.role]
+    contract = CONTRACTS[chosen.role]
     if not isinstance(component, contract):
         provider = chosen.provider
         raise PluginError(

@@ -51,6 +51,10 @@ class _Held(Generic[C]):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["component"], name)
 
+    async def trim(self) -> None:
+        component: Any = self.component
+        await component.trim()
+
 
 class _Backend(_Held[Backend], BackendWrapper):
     def __init__(self, backend: Backend, origin: Origin) -> None:

@@ -14,12 +14,16 @@ import pytest
 import structlog
 
 from openkimi import BackendError, BackendWrapper, Delta, KimiEngine, PluginError, Provider, hookimpl
+from openkimi.assembly import CONTRACTS
 from openkimi.components import Components
 from openkimi.config import build_config
+from openkimi.held import hold
 from openkimi.holding import Holder
+from openkimi.origin import Origin
 from openkimi.owning import Owners
 from openkimi.patience import within
 from openkimi.plugins import load_plugins
+from openkimi.providers import ROLES, Role
 from openkimi.watching import Watch
 
 
@@ -286,3 +290,20 @@ def test_a_component_is_held_once_and_noted_wherever_its_plugin_is_listed(held: 
     assert backend.what_no_contract_has == 7
     assert ["must be a number of tokens, not -1" in str(report.reason) for report in reports] == [True, True]
     assert [entry["event"] for entry in logged] == ["contract_broken"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_held_component_has_no_member_of_its_contract_from_the_contract_itself(role: Role) -> None:
+    """A default of the contract would hide what the component has in its place."""
+    contract = CONTRACTS[role]
+    made = type("Ours", (contract,), dict.fromkeys(contract.__abstractmethods__, 7))()
+    held = hold(made, role, Origin("here", role, "ours", made, list))
+    members = {name for name in vars(contract) if not name.startswith("_")}
+
+    hidden = {
+        name
+        for name in members
+        if name not in vars(held) and getattr(type(held), name) is getattr(contract, name)
+    }
+    assert members
+    assert not hidden
