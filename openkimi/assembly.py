@@ -14,6 +14,7 @@ from openkimi.config import Chosen, Config
 from openkimi.contracts import Backend, ContextSampler, Embedder, Processor, Retriever, Synthesizer
 from openkimi.errors import PluginError
 from openkimi.memory import Memory
+from openkimi.opening import naming
 from openkimi.pipeline import Pipeline
 from openkimi.plugins import SECTIONS
 from openkimi.preparation import Preparation
@@ -53,7 +54,8 @@ async def assemble(
 
     Raises:
         PluginError: what a plugin opened is no component of its role.
-        Exception: whatever opening a component raised; those opened before are closed by the stack.
+        OpeningError: opening a component raised what nobody foresaw.
+        OpenKimiError: whatever else opening one raised; those opened before are closed by the stack.
     """
     use = _opening(config, stack, components)
     backend = await wrap(await use(config.backend))
@@ -89,7 +91,7 @@ async def open_memory(
     ``watch`` puts another embedder before the one the config chose.
 
     Raises:
-        Exception: whatever opening a component raised; those opened before are closed by the stack.
+        OpenKimiError: whatever opening a component raised; those opened before are closed by the stack.
     """
     use = _opening(config, stack, Components())
     embedder = await use(config.embedder)
@@ -104,10 +106,18 @@ def _opening(config: Config, stack: AsyncExitStack, components: Components) -> _
     components.holder.serve(config.plugins)
 
     async def use(chosen: Chosen[Any], embedder: Embedder | None = None) -> Any:
-        opening = components.use(chosen.role, chosen.provider, chosen.options, embedder)
-        component = _checked(await stack.enter_async_context(opening), chosen)
-        where = "reranker.type" if chosen is config.reranker else SECTIONS[chosen.role]
-        return components.holder.hold(component, chosen.role, chosen.provider, where)
+        role, provider = chosen.role, chosen.provider
+        where = "reranker.type" if chosen is config.reranker else SECTIONS[role]
+
+        def what() -> str:
+            report = config.plugins.report_of(role, provider)
+            name = provider.module if report is None else report.name
+            return f"{where}: the {role} '{provider.kind}' of the plugin {name} could not be opened"
+
+        with naming(what, provider.module):
+            opening = components.use(role, provider, chosen.options, embedder)
+            component = _checked(await stack.enter_async_context(opening), chosen)
+            return components.holder.hold(component, role, provider, where)
 
     return use
 

@@ -10,6 +10,7 @@ import structlog
 
 from openkimi.errors import OpenKimiError
 from openkimi.origin import Origin
+from openkimi.raised import kind_of_error
 from openkimi.receipt import Degraded, OptionalStage
 
 log = structlog.get_logger()
@@ -48,4 +49,4 @@ def blame(component: object, method: str, error: Exception) -> str:
     if isinstance(error, OpenKimiError):
         return error.message
     name = origin.name if isinstance(origin, Origin) else type(component).__qualname__
-    return f"{name}.{method} raised {type(error).__name__}"
+    return f"{name}.{method} raised {kind_of_error(error)}"

@@ -32,6 +32,7 @@ from openkimi.extensions import Extensions
 from openkimi.generation import refuse_unserved
 from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
+from openkimi.opening import naming
 from openkimi.pipeline import Event
 from openkimi.preloading import preload_paths, read_preloads
 from openkimi.process_memory import give_back
@@ -187,13 +188,15 @@ class KimiEngine:
 
         Raises:
             ConfigError: the configuration does not load.
+            OpeningError: a component cannot be opened for a reason of its own.
         """
         self._enter_loop()
         async with self._opening:
             if self._opened is None:
                 self._interrupted = False
                 async with AsyncExitStack() as stack:
-                    await self._open(await asyncio.to_thread(lambda: self.config), stack)
+                    with naming():
+                        await self._open(await asyncio.to_thread(lambda: self.config), stack)
                     self._stack = stack.pop_all()
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
     OpenKimiError
     ├── ConfigError              the configuration; says where and what to do
     │   └── PluginError          a plugin that is missing, broken or clashes
+    ├── OpeningError             a plugin's component could not be opened, for a reason of its own
     ├── RequestError             the caller's request; ``param`` names the field
     │   ├── UnsupportedParameter a parameter that the chosen backend cannot serve
     │   ├── ContextOverflow      what may not be shortened is larger than the window
@@ -40,6 +41,13 @@ class ConfigError(OpenKimiError):
 
 class PluginError(ConfigError):
     """A plugin is missing, broken, or offers what another one offers already."""
+
+
+class OpeningError(OpenKimiError):
+    """A component raised what is none of these while it was opened, or while the engine opened with it.
+
+    The message has what it said, which may be fit for the operator only: callers do not see it.
+    """
 
 
 class RequestError(OpenKimiError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import traceback
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
@@ -39,6 +40,18 @@ _DELTAS = "yield openkimi.Delta objects"
 def hold(component: Any, role: Role, origin: Origin) -> Any:
     """Return a component that does what another one does, as long as that is what its contract says."""
     return _HELD[role](component, origin)
+
+
+def raised_in(error: BaseException) -> tuple[Origin, str] | None:
+    """Return the held component that an error comes out of, and its method; the innermost of several."""
+    found: tuple[Origin, str] | None = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        own = frame.f_locals.get("self") if frame.f_globals is globals() else None
+        if isinstance(own, _Held) and frame.f_code.co_name != "__init__":
+            found = own.origin, frame.f_code.co_name
+        elif isinstance(own, _Steps):
+            found = own.origin, own.method
+    return found
 
 
 class _Held(Generic[C]):
@@ -218,22 +231,22 @@ class _Steps(AsyncIterator[Delta]):
     def __init__(self, made: Any, origin: Origin, method: str) -> None:
         self._made = made
         self._is_stream = isinstance(made, AsyncIterator)
-        self._origin = origin
-        self._method = method
+        self.origin = origin
+        self.method = method
         self._ended = False
 
     async def __anext__(self) -> Delta:
         if not self._is_stream:
             kind = promises.kind_of(self._made)
-            raise self._origin.broke(self._method, f"{_DELTAS}, written with async def and yield", kind)
+            raise self.origin.broke(self.method, f"{_DELTAS}, written with async def and yield", kind)
         try:
             delta: Delta = await anext(self._made)
         except StopAsyncIteration:
             if not self._ended:
-                self._origin.lacked(self._method, "end with a Delta that has a finish_reason")
+                self.origin.lacked(self.method, "end with a Delta that has a finish_reason")
             raise
         if (given := promises.no_delta(delta)) is not None:
-            raise self._origin.broke(self._method, _DELTAS, given)
+            raise self.origin.broke(self.method, _DELTAS, given)
         self._ended = self._ended or delta.finish_reason is not None
         return delta
 

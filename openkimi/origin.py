@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import traceback
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -11,6 +10,7 @@ import structlog
 from openkimi.errors import BackendError, OpenKimiError, PluginError
 from openkimi.plugins import PluginReport
 from openkimi.providers import Role
+from openkimi.raised import kind_of_error, place_of
 
 log = structlog.get_logger()
 
@@ -37,12 +37,19 @@ class Origin:
     ) -> None:
         self.kind = kind
         self.name = type(component).__qualname__
-        self._where = where
-        self._role: Role = role
+        self.module = type(component).__module__
+        self.where = where
+        self.role: Role = role
         self._reports = reports
         self._remedy = f"tell the plugin's author, or {instead or f'choose another {where}'}"
         self._told = set[str]()
         self._last: OpenKimiError | None = None
+
+    @property
+    def described(self) -> str:
+        """The component as the config names it, and its plugin."""
+        plugin = next((report.name for report in self._reports()), None)
+        return f"the {self.role} '{self.kind}'" + (f" of the plugin {plugin}" if plugin else "")
 
     def broke(self, method: str, promised: str, given: str) -> OpenKimiError:
         """Note on the plugin that a method gave something else than promised, and return the error for that.
@@ -51,9 +58,9 @@ class Origin:
         """
         what = f"{self.name}.{method} must {promised}, not {given}"
         self._note("contract_broken", what)
-        kind = BackendError if self._role in _OF_THE_MODEL else PluginError
+        kind = BackendError if self.role in _OF_THE_MODEL else PluginError
         self._last = kind(
-            f"{self._where}: the {self._role} '{self.kind}' breaks its contract: {what}; {self._remedy}"
+            f"{self.where}: the {self.role} '{self.kind}' breaks its contract: {what}; {self._remedy}"
         )
         return self._last
 
@@ -70,14 +77,12 @@ class Origin:
             if error is not self._last:
                 self._note("contract_broken", f"{self.name}.{method}: {error.message}")
         elif not isinstance(error, OpenKimiError):
-            frames = traceback.extract_tb(error.__traceback__)
-            at = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-            what = f"{self.name}.{method} raised {type(error).__name__} at a request"
-            self._note("plugin_raised", what, at=at)
+            what = f"{self.name}.{method} raised {kind_of_error(error)} at a request"
+            self._note("plugin_raised", what, at=place_of(error))
 
     def _note(self, event: str, what: str, *, at: str = "") -> None:
         """Note something on every list of plugins, and log it once, whatever numbers are in it."""
-        key, what, reports = _NUMBER.sub("", what), f"{self._where}: {what}", list(self._reports())
+        key, what, reports = _NUMBER.sub("", what), f"{self.where}: {what}", list(self._reports())
         for report in reports:
             report.reason, report.remedy = f"{what}, at {at}" if at else what, self._remedy
         if key not in self._told and len(self._told) < _MOST_TOLD:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,10 +14,21 @@ from typing import Any
 import pytest
 import structlog
 
-from openkimi import BackendError, BackendWrapper, Delta, KimiEngine, PluginError, Provider, hookimpl
+from openkimi import (
+    BackendError,
+    BackendWrapper,
+    ConfigError,
+    Delta,
+    KimiEngine,
+    PluginError,
+    Provider,
+    hookimpl,
+)
+from openkimi.api.errors import failure_of
 from openkimi.assembly import CONTRACTS
 from openkimi.components import Components
 from openkimi.config import build_config
+from openkimi.errors import OpeningError
 from openkimi.held import hold
 from openkimi.holding import Holder
 from openkimi.origin import Origin
@@ -24,6 +36,7 @@ from openkimi.owning import Owners
 from openkimi.patience import within
 from openkimi.plugins import load_plugins
 from openkimi.providers import ROLES, Role
+from openkimi.testing import InMemoryRetriever
 from openkimi.watching import Watch
 
 
@@ -131,6 +144,76 @@ async def test_what_is_opened_must_be_what_was_promised(
     with pytest.raises(PluginError, match=rf"{section}.type: .* opened str .*no openkimi.{contract}:"):
         await engine.open()
     assert plugin.opened == []
+
+
+async def away() -> Any:
+    raise OSError("the disk is away")
+
+
+class Away(InMemoryRetriever):
+    """Cannot tell what is outdated."""
+
+    async def outdated(self, fingerprint: str) -> Any:
+        await away()
+
+
+class Unfinished(InMemoryRetriever):
+    """Lacks a method of its contract."""
+
+    @abstractmethod
+    def rank(self) -> None: ...
+
+
+async def unfinished() -> Any:
+    return Unfinished()  # type: ignore[abstract]
+
+
+async def opened_away() -> Any:
+    return Away()
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (
+            away,
+            "retriever 'ours' of the plugin ours could not be opened: OSError: the disk is away, at test_",
+        ),
+        (
+            unfinished,
+            "could not be opened: TypeError: Can't instantiate abstract class Unfinished.*, at test_",
+        ),
+        (
+            opened_away,
+            "Away.outdated of the retriever 'ours' of the plugin ours failed at the start: OSError:",
+        ),
+    ],
+)
+async def test_what_fails_while_an_engine_opens_is_named(held: Any, what: Any, told: str) -> None:
+    """Kind, plugin, error and line; it is no fault of the config, and a caller does not see what it says."""
+    plugin = held()
+    engine = KimiEngine(plugins=[plugin, opening("retriever", what)])
+    engine._overrides |= {**plugin.config, "rag": {"type": "ours"}}
+
+    with pytest.raises(OpeningError, match=rf"^rag.type: .*{told}.*\d$") as caught:
+        await engine.open()
+    assert not isinstance(caught.value, ConfigError)
+    assert "disk" not in failure_of(caught.value).detail.message
+    assert plugin.opened == []
+
+
+async def test_memory_that_is_short_is_no_plugins_fault(held: Any) -> None:
+    """What ends a process is raised as it is."""
+
+    async def too_much() -> Any:
+        raise MemoryError
+
+    plugin = held()
+    engine = KimiEngine(plugins=[plugin, opening("retriever", too_much)])
+    engine._overrides |= {**plugin.config, "rag": {"type": "ours"}}
+
+    with pytest.raises(MemoryError):
+        await engine.open()
 
 
 async def test_an_opening_that_takes_long_is_named(monkeypatch: pytest.MonkeyPatch, held: Any) -> None:

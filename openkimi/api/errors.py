@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from litestar.exceptions import (
     ValidationException,
 )
 
+from openkimi import held
 from openkimi.api.request_id import missing_request_id
 from openkimi.api.schemas import ErrorBody, ErrorDetail
 from openkimi.errors import (
@@ -24,12 +24,14 @@ from openkimi.errors import (
     BackendUnavailable,
     DocumentNotFound,
     DocumentPreloaded,
+    OpeningError,
     OpenKimiError,
     RequestError,
     StorageFull,
     UnsupportedFile,
     UpstreamError,
 )
+from openkimi.raised import kind_of_error, place_of
 
 log = structlog.get_logger()
 
@@ -81,7 +83,7 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, UpstreamError):
         status = _upstream_status(error.status)
         return _failure(status, error.message, error.param, error.code, error.retry_after)
-    if isinstance(error, OpenKimiError):
+    if isinstance(error, OpenKimiError) and not isinstance(error, OpeningError):
         status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
         param, code = getattr(error, "param", None), getattr(error, "code", None)
         return _failure(status, error.message, param, code, getattr(error, "retry_after", None))
@@ -131,14 +133,17 @@ def log_failure(failure: Failure, error: BaseException) -> None:
         log.info("request_refused", status=failure.status, code=detail.code, param=detail.param)
         return
     foreseen = isinstance(error, OpenKimiError | HTTPException)
-    report = log.warning if foreseen else log.error
-    report("request_failed", status=failure.status, error=type(error).__name__, at=_place(error))
+    report, kind = (log.warning, type(error).__name__) if foreseen else (log.error, kind_of_error(error))
+    place = {"reason": error.message} if isinstance(error, OpeningError) else {"at": _place(error)}
+    report("request_failed", status=failure.status, error=kind, **place)
     log.debug("request_failed_because", exc_info=error)
 
 
 def _place(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
+    """Name the line, or the component and its method where one broke its contract."""
+    place = place_of(error) or "unknown"
+    found = held.raised_in(error) if place.startswith(held.__file__) else None
+    return place if found is None else f"{found[0].name}.{found[1]}"
 
 
 def _failure(
