@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -29,10 +29,12 @@ from openkimi.contracts import (
 from openkimi.documents import ANONYMOUS, Chunk, Document, DocumentInfo, Hit, Query
 from openkimi.messages import Delta, GenerateRequest
 from openkimi.origin import Origin
+from openkimi.promises import kind_of
 from openkimi.providers import Role
 from openkimi.wrapping import BackendWrapper
 
 C = TypeVar("C")
+T = TypeVar("T")
 
 _DELTAS = "yield openkimi.Delta objects"
 
@@ -64,9 +66,24 @@ class _Held(Generic[C]):
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["component"], name)
 
+    def _coming(self, method: str, made: Awaitable[T]) -> Awaitable[T]:
+        """Return what a method made, which has to be something to await, however it is written."""
+        given: Any = made
+        if inspect.isawaitable(given):
+            return made
+        kind = "one that yields" if inspect.isasyncgen(given) else f"a function that returns {kind_of(given)}"
+        raise self.origin.broke(method, "be an async def", kind)
+
+    def _at_once(self, method: str, made: T) -> T:
+        """Return what a method made, which has to be nothing to await."""
+        if inspect.iscoroutine(made):
+            made.close()
+            raise self.origin.broke(method, "be a plain def", "an async def")
+        return made
+
     async def trim(self) -> None:
         component: Any = self.component
-        await component.trim()
+        await self._coming("trim", component.trim())
 
 
 class _Backend(_Held[Backend], BackendWrapper):
@@ -87,13 +104,13 @@ class _Backend(_Held[Backend], BackendWrapper):
         return _Steps(self.backend.generate(request), self.origin, "generate")
 
     async def count_prompt(self, request: GenerateRequest) -> int:
-        count = await self.backend.count_prompt(request)
+        count = await self._coming("count_prompt", self.backend.count_prompt(request))
         if (given := promises.no_count(count)) is not None:
             raise self.origin.broke("count_prompt", "return a whole number", given)
         return count
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        counts = await self.backend.count_tokens(texts)
+        counts = await self._coming("count_tokens", self.backend.count_tokens(texts))
         if (given := promises.no_counts(counts, len(texts))) is not None:
             raise self.origin.broke("count_tokens", f"return a list of {len(texts)} whole numbers", given)
         return counts
@@ -114,7 +131,7 @@ class _Embedder(_Held[Embedder], Embedder):
     async def embed(
         self, texts: Sequence[str], *, input_type: Literal["query", "document"] = "document"
     ) -> Vectors:
-        vectors = await self.component.embed(texts, input_type=input_type)
+        vectors = await self._coming("embed", self.component.embed(texts, input_type=input_type))
         rows, dimensions = len(texts), self.dimensions
         if (given := promises.no_vectors(vectors, rows, dimensions)) is not None:
             promised = f"return a numpy array of shape ({rows}, {dimensions}) of float32"
@@ -131,7 +148,7 @@ class _Processor(_Held[Processor], Processor):
         return version
 
     async def process(self, document: Document) -> Sequence[Chunk]:
-        chunks = await self.component.process(document)
+        chunks = await self._coming("process", self.component.process(document))
         given = await asyncio.to_thread(promises.no_chunks_of, chunks, document)
         if given is not None:
             raise self.origin.broke(
@@ -144,16 +161,18 @@ class _Retriever(_Held[Retriever], Retriever):
     async def add(
         self, document: Document, chunks: Sequence[Chunk], *, fingerprint: str, tenant: str = ANONYMOUS
     ) -> None:
-        await self.component.add(document, chunks, fingerprint=fingerprint, tenant=tenant)
+        await self._coming(
+            "add", self.component.add(document, chunks, fingerprint=fingerprint, tenant=tenant)
+        )
 
     async def get(self, document_id: str, *, tenant: str = ANONYMOUS) -> DocumentInfo | None:
-        info = await self.component.get(document_id, tenant=tenant)
+        info = await self._coming("get", self.component.get(document_id, tenant=tenant))
         if (given := promises.unlike(info, DocumentInfo, type(None))) is not None:
             raise self.origin.broke("get", "return an openkimi.DocumentInfo or None", given)
         return info
 
     async def list(self, *, tenant: str = ANONYMOUS) -> Sequence[DocumentInfo]:
-        infos = await self.component.list(tenant=tenant)
+        infos = await self._coming("list", self.component.list(tenant=tenant))
         if (given := promises.unlike_list(infos, DocumentInfo)) is not None:
             raise self.origin.broke("list", "return a list of openkimi.DocumentInfo objects", given)
         return infos
@@ -161,32 +180,34 @@ class _Retriever(_Held[Retriever], Retriever):
     async def read(
         self, document_id: str, *, tenant: str = ANONYMOUS, ordinals: Sequence[int] | None = None
     ) -> Sequence[Chunk]:
-        chunks = await self.component.read(document_id, tenant=tenant, ordinals=ordinals)
+        chunks = await self._coming(
+            "read", self.component.read(document_id, tenant=tenant, ordinals=ordinals)
+        )
         if (given := promises.unlike_list(chunks, Chunk)) is not None:
             raise self.origin.broke("read", "return a list of openkimi.Chunk objects", given)
         return chunks
 
     async def text(self, document_id: str, *, tenant: str = ANONYMOUS) -> str:
-        text = await self.component.text(document_id, tenant=tenant)
+        text = await self._coming("text", self.component.text(document_id, tenant=tenant))
         if (given := promises.unlike(text, str)) is not None:
             raise self.origin.broke("text", "return a str", given)
         return text
 
     async def search(self, query: Query) -> Sequence[Hit]:
-        hits = await self.component.search(query)
+        hits = await self._coming("search", self.component.search(query))
         if (given := promises.no_hits_for(hits, query)) is not None:
             promised = "return a list of openkimi.Hit objects of the query's documents"
             raise self.origin.broke("search", promised, given)
         return hits
 
     async def delete(self, document_id: str, *, tenant: str = ANONYMOUS) -> bool:
-        existed = await self.component.delete(document_id, tenant=tenant)
+        existed = await self._coming("delete", self.component.delete(document_id, tenant=tenant))
         if (given := promises.unlike(existed, bool)) is not None:
             raise self.origin.broke("delete", "return a bool", given)
         return existed
 
     async def outdated(self, fingerprint: str) -> Sequence[tuple[str, str]]:
-        keys = await self.component.outdated(fingerprint)
+        keys = await self._coming("outdated", self.component.outdated(fingerprint))
         if (given := promises.unlike_list(keys, tuple)) is not None:
             raise self.origin.broke("outdated", "return a list of pairs of a tenant and an id", given)
         return keys
@@ -194,7 +215,7 @@ class _Retriever(_Held[Retriever], Retriever):
 
 class _Sampler(_Held[ContextSampler], ContextSampler):
     def sample(self, hits: Sequence[Hit], n: int, *, seed: int) -> Sequence[Sequence[Hit]]:
-        orders = self.component.sample(hits, n, seed=seed)
+        orders = self._at_once("sample", self.component.sample(hits, n, seed=seed))
         if (given := promises.no_orders_of(orders, hits, n)) is not None:
             raise self.origin.broke("sample", f"return a list of {n} orders of the hits it is given", given)
         return orders
@@ -204,7 +225,7 @@ class _Synthesizer(_Held[Synthesizer], Synthesizer):
     async def synthesize(
         self, question: str, candidates: Sequence[Candidate], generate: Generate
     ) -> Synthesis:
-        made = await self.component.synthesize(question, candidates, generate)
+        made = await self._coming("synthesize", self.component.synthesize(question, candidates, generate))
         steps = _Steps(getattr(made, "answer", None), self.origin, "synthesize")
         if (given := promises.no_synthesis(made)) is not None:
             await steps.aclose()
@@ -212,7 +233,7 @@ class _Synthesizer(_Held[Synthesizer], Synthesizer):
         return msgspec.structs.replace(made, answer=steps)
 
     def settled(self, question: str, candidates: Sequence[Candidate], paths: int) -> bool:
-        return self.component.settled(question, candidates, paths)
+        return self._at_once("settled", self.component.settled(question, candidates, paths))
 
 
 _HELD: dict[Role, Any] = {
@@ -237,8 +258,8 @@ class _Steps(AsyncIterator[Delta]):
 
     async def __anext__(self) -> Delta:
         if not self._is_stream:
-            kind = promises.kind_of(self._made)
-            raise self.origin.broke(self.method, f"{_DELTAS}, written with async def and yield", kind)
+            promised = f"{_DELTAS}, written with async def and yield"
+            raise self.origin.broke(self.method, promised, kind_of(self._made))
         try:
             delta: Delta = await anext(self._made)
         except StopAsyncIteration:

@@ -22,6 +22,7 @@ from openkimi import (
     KimiEngine,
     PluginError,
     Provider,
+    Synthesizer,
     hookimpl,
 )
 from openkimi.api.errors import failure_of
@@ -200,6 +201,44 @@ async def test_what_fails_while_an_engine_opens_is_named(held: Any, what: Any, t
     assert not isinstance(caught.value, ConfigError)
     assert "disk" not in failure_of(caught.value).detail.message
     assert plugin.opened == []
+
+
+class Otherwise(InMemoryRetriever):
+    """Has methods of another kind than its contract, and one that is written otherwise and as good."""
+
+    def get(self, document_id: str, **options: Any) -> Any:
+        return None
+
+    async def list(self, **options: Any) -> Any:
+        yield "some document"
+
+    def text(self, document_id: str, **options: Any) -> Any:
+        return asyncio.get_running_loop().create_task(asyncio.sleep(0, document_id))
+
+
+class Asking(Synthesizer):
+    """Would be taken to say yes."""
+
+    async def synthesize(self, *given: Any) -> Any: ...
+
+    async def settled(self, *given: Any) -> Any: ...  # type: ignore[override]
+
+
+async def test_a_method_that_is_not_async_as_its_contract_says_is_named() -> None:
+    """What it gives tells, not how it is written: whatever can be awaited will do."""
+    origin = Origin("rag.type", "retriever", "ours", Otherwise(), list)
+    retriever = hold(Otherwise(), "retriever", origin)
+    asking = hold(Asking(), "synthesizer", Origin("mpr.synthesis", "synthesizer", "ours", Asking(), list))
+
+    assert await retriever.text("doc") == "doc"
+    with pytest.raises(
+        PluginError, match=r"Otherwise.get must be an async def, not a function that returns N"
+    ):
+        await retriever.get("doc")
+    with pytest.raises(PluginError, match=r"Otherwise.list must be an async def, not one that yields;"):
+        await retriever.list()
+    with pytest.raises(PluginError, match=r"Asking.settled must be a plain def, not an async def;"):
+        asking.settled("?", [], 1)
 
 
 async def test_memory_that_is_short_is_no_plugins_fault(held: Any) -> None:
