@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
+from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
@@ -54,6 +55,13 @@ def raised_in(error: BaseException) -> tuple[Origin, str] | None:
         elif isinstance(own, _Steps):
             found = own.origin, own.method
     return found
+
+
+def waited_for(error: BaseException) -> tuple[Origin, str] | None:
+    """Return the held component whose end a work waited for that was cancelled, and its method."""
+    found, cause = raised_in(error), error.__cause__
+    inside = waited_for(cause) if isinstance(cause, CancelledError) else None
+    return inside or found
 
 
 class _Held(Generic[C]):

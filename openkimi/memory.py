@@ -13,6 +13,7 @@ import structlog
 
 from openkimi.contracts import Processor, Retriever
 from openkimi.documents import Chunk, Document, DocumentInfo, Hit, Query
+from openkimi.ending import end
 from openkimi.errors import DocumentNotFound
 from openkimi.progress import Progress, Report, ignore, logging, reporting
 from openkimi.refreshing import Refreshing
@@ -255,11 +256,12 @@ class _Shared:
         waiting.append(report)
         try:
             await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if len(waiting) == 1:
+                await end(task, error)
+            raise
         finally:
             waiting.remove(report)
-            if not waiting and not task.done():
-                task.cancel()
-                await asyncio.wait([task])
 
     def _begin(self, key: object, work: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
         waiting: list[Report] = []

@@ -68,6 +68,12 @@ class Origin:
         """Note on the plugin that a method lacked something that can be made up for."""
         self._note("contract_broken", f"{self.name}.{method} must {promised}")
 
+    def late(self, method: str) -> str:
+        """Note on the plugin that a request's time ran out in its method, and name that."""
+        what = f"{self.name}.{method} was waited for when the time of a request was over"
+        self._note("waited_in_vain", what, remedy=f"raise server.request_timeout, {self._remedy}")
+        return f"{self.name}.{method} of the {self.role} '{self.kind}' ({self.where})"
+
     def raised(self, method: str, error: BaseException) -> None:
         """Note on the plugin what its method raised, where the answer goes on without it.
 
@@ -80,12 +86,13 @@ class Origin:
             what = f"{self.name}.{method} raised {kind_of_error(error)} at a request"
             self._note("plugin_raised", what, at=place_of(error))
 
-    def _note(self, event: str, what: str, *, at: str = "") -> None:
+    def _note(self, event: str, what: str, *, at: str = "", remedy: str = "") -> None:
         """Note something on every list of plugins, and log it once, whatever numbers are in it."""
+        remedy = remedy or self._remedy
         key, what, reports = _NUMBER.sub("", what), f"{self.where}: {what}", list(self._reports())
         for report in reports:
-            report.reason, report.remedy = f"{what}, at {at}" if at else what, self._remedy
+            report.reason, report.remedy = f"{what}, at {at}" if at else what, remedy
         if key not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(key)
             plugin, place = next((report.name for report in reports), None), {"at": at} if at else {}
-            log.warning(event, plugin=plugin, what=what, remedy=self._remedy, **place)
+            log.warning(event, plugin=plugin, what=what, remedy=remedy, **place)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
+from openkimi.ending import end
 from openkimi.messages import Usage
 
 Stage = Literal["cutting", "storing", "reading", "condensing", "reasoning"]
@@ -137,10 +138,12 @@ async def watched(work: Callable[[Report], Coroutine[Any, Any, None]]) -> AsyncG
             while latest:
                 yield latest.pop()
         await task
+    except asyncio.CancelledError as error:
+        await end(task, error)
+        raise
     finally:
         if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, note: Report, progress: Progress) -> None:

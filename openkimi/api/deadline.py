@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from openkimi.errors import BackendTimeout, BackendUnavailable
+from openkimi.held import waited_for
 
 
 class Interruption:
@@ -82,6 +83,17 @@ class Deadline:
             self._limit.__exit__(kind, error, trace)
         except TimeoutError as late:
             limit = f"within {self._seconds:g} s, the limit set by server.request_timeout"
+            waited = _waited_for(late)
             if self.began:
-                raise BackendTimeout(f"the answer was not complete {limit}") from late
-            raise BackendUnavailable(f"the model did not begin to answer {limit}; try again later") from late
+                raise BackendTimeout(f"the answer was not complete {limit}{waited}") from late
+            who = "no answer had begun" if waited else "the model did not begin to answer"
+            raise BackendUnavailable(f"{who} {limit}{waited}; try again later") from late
+
+
+def _waited_for(late: TimeoutError) -> str:
+    """Name the component, other than the model, that the work waited for at its end, and note it there."""
+    found = None if late.__cause__ is None else waited_for(late.__cause__)
+    if found is None or found[0].role == "backend":
+        return ""
+    origin, method = found
+    return f": it was waiting for {origin.late(method)}"

@@ -308,3 +308,48 @@ async def test_embeddings_of_another_shape_are_not_handed_out() -> None:
 
     assert (status, error["type"], error["code"]) == (502, "server_error", "backend_error")
     assert "must return a numpy array of shape (1, 64) of float32, not shape (64,)" in error["message"]
+
+
+class Waiting(Ours):
+    """A plugin one of whose methods does not come to its end."""
+
+    __name__ = "ours"
+    waits = ""
+
+    def _spoiled(self, component: Any, role: str, name: str) -> Any:
+        good = super()._spoiled(component, role, name)
+
+        async def later(own: Any, *args: Any, **options: Any) -> Any:
+            if name == self.waits:
+                await asyncio.Event().wait()
+            return await good(own, *args, **options)
+
+        return later if inspect.iscoroutinefunction(good) else good
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "place"),
+    [("retriever", "search", "rag.type"), ("processor", "process", "processor.type")],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_whose_time_is_over_names_what_it_waited_for(
+    role: str, method: str, place: str, stream: bool
+) -> None:
+    """It is not the model, also where the work is done in a task of its own; the plugin's report has it."""
+    plugin = Waiting()
+    plugin.waits = method
+    config = {**CONFIG, "server": {"request_timeout": 0.7}}
+    async with gateway(config, plugins=[plugin]) as url, aiohttp.ClientSession(url) as http:
+        body = {**about(0), "stream": stream}
+        with capture_logs() as logs:
+            async with http.post("/v1/chat/completions", json=body) as response:
+                status, error = response.status, (await response.json())["error"]["message"]
+        async with http.get("/v1/plugins") as response:
+            plugins = {each["id"]: each for each in (await response.json())["data"]}
+    [noted] = [entry for entry in logs if entry["event"] == "waited_in_vain"]
+
+    assert (status, "the model" in error) == (503, False)
+    assert f"it was waiting for Ours.{method} of the {role} 'ours' ({place}); try again later" in error
+    assert f"Ours.{method} was waited for" in plugins["ours"]["reason"]
+    assert (noted["plugin"], noted["remedy"]) == ("ours", plugins["ours"]["remedy"])
+    assert noted["remedy"].startswith("raise server.request_timeout, tell the plugin's author, or ")
