@@ -268,7 +268,9 @@ class KimiEngine:
 
     async def documents(self, tenant: str = ANONYMOUS) -> Sequence[DocumentInfo]:
         """List the documents that a tenant may search, also those that came in requests, oldest first."""
-        return await (await self._ready()).memory.list(self._tenant_of(tenant))
+        memory = (await self._ready()).memory
+        with self._interruptible():
+            return await memory.list(self._tenant_of(tenant))
 
     async def document(self, document_id: str, tenant: str = ANONYMOUS) -> DocumentInfo:
         """Tell what is known of a document that a tenant may search.
@@ -276,7 +278,9 @@ class KimiEngine:
         Raises:
             DocumentNotFound: there is none.
         """
-        info = await (await self._ready()).memory.own(document_id, self._tenant_of(tenant))
+        memory = (await self._ready()).memory
+        with self._interruptible():
+            info = await memory.own(document_id, self._tenant_of(tenant))
         if info is None:
             raise DocumentNotFound(f"there is no stored document '{document_id}'")
         return info
@@ -287,7 +291,9 @@ class KimiEngine:
         Raises:
             DocumentNotFound: there is none.
         """
-        return await (await self._ready()).memory.text(document_id, self._tenant_of(tenant))
+        memory = (await self._ready()).memory
+        with self._interruptible():
+            return await memory.text(document_id, self._tenant_of(tenant))
 
     async def forget(self, document_id: str, tenant: str = ANONYMOUS) -> None:
         """Delete a tenant's document; the same text of another tenant stays.
@@ -297,7 +303,9 @@ class KimiEngine:
             DocumentPreloaded: the config preloads it, for every tenant.
         """
         memory, owner = (await self._ready()).memory, self._tenant_of(tenant)
-        if not memory.is_shared(document_id, owner) and await memory.forget(document_id, owner):
+        with self._interruptible():
+            existed = not memory.is_shared(document_id, owner) and await memory.forget(document_id, owner)
+        if existed:
             if owner == self._tenant:
                 self._scope.pop(document_id, None)
             return
@@ -322,12 +330,15 @@ class KimiEngine:
                 param="dimensions",
                 code="invalid_value",
             )
-        vectors = await embedder.embed(texts)
+        with self._interruptible():
+            vectors = await embedder.embed(texts)
         return vectors if dimensions is None else await asyncio.to_thread(shortened, vectors, dimensions)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text as the configured model does, without its template."""
-        return await (await self._ready()).backend.count_tokens(texts)
+        backend = (await self._ready()).backend
+        with self._interruptible():
+            return await backend.count_tokens(texts)
 
     async def count_prompt(self, request: GenerateRequest) -> int:
         """Count the tokens of a request's prompt as it is: template and tools included, nothing left out.
@@ -337,7 +348,8 @@ class KimiEngine:
         """
         backend = (await self._ready()).backend
         refuse_unserved(request, backend)
-        return await backend.count_prompt(request)
+        with self._interruptible():
+            return await backend.count_prompt(request)
 
     async def context_window(self) -> int:
         """Return the most tokens that prompt and answer may have together."""

@@ -18,11 +18,12 @@ import structlog
 
 from openkimi.contracts import Backend
 from openkimi.errors import OpenKimiError, PluginError
-from openkimi.held import hold
+from openkimi.held import hold, raised_in
 from openkimi.origin import Origin
 from openkimi.owning import Owners
 from openkimi.patience import START_SECONDS
 from openkimi.plugins import Hook, PluginReport, in_one_line
+from openkimi.raised import kind_of_error
 from openkimi.watching import Watch
 
 if TYPE_CHECKING:
@@ -140,8 +141,11 @@ class Extensions:
         if isinstance(error, OpenKimiError):
             return
         frames = list(traceback.walk_tb(error.__traceback__))[::-1]
-        what = f"raised {type(error).__name__} at a request,"
-        self._owners.blame(frames, "plugin_raised", what, remedy=_TELL_AUTHOR)
+        what = f"raised {kind_of_error(error)} at a request"
+        named = self._owners.blame(frames, "plugin_raised", what, remedy=_TELL_AUTHOR)
+        if not named and (found := raised_in(error)) is not None:
+            origin, method = found
+            origin.raised(method, error)
 
     def _app(self, name: str) -> PluginApp:
         if name not in self._apps:

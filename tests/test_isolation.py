@@ -1,6 +1,7 @@
 """A plugin that misbehaves is named with a remedy, and the others go on."""
 
 import asyncio
+import sqlite3
 import sys
 import threading
 import time
@@ -310,6 +311,7 @@ def test_what_the_core_raises_is_no_plugins() -> None:
 
 
 RAISING = """
+import sqlite3
 from contextlib import asynccontextmanager
 from openkimi import Delta, Provider, hookimpl
 from openkimi_scripted import ScriptedBackend
@@ -317,7 +319,7 @@ from openkimi_scripted import ScriptedBackend
 class Raising(ScriptedBackend):
     async def generate(self, request):
         yield Delta(content="half")
-        {}["a secret of the caller"]
+        raise sqlite3.OperationalError("a secret of the caller")
 
 @asynccontextmanager
 async def opened(options, context):
@@ -337,14 +339,36 @@ async def test_a_plugin_that_raises_at_a_request_is_named(module: Path, held: An
 
     with structlog.testing.capture_logs() as logged:
         async with engine:
-            with pytest.raises(KeyError):
+            with pytest.raises(sqlite3.OperationalError):
                 await engine.chat("Hello?")
     report = next(report for report in engine.config.plugins.reports if report.name == "made_raising")
 
     [named] = [entry for entry in logged if entry["event"] == "plugin_raised"]
-    assert (named["plugin"], named["at"].endswith("made_raising.py:9")) == ("made_raising", True)
-    assert (report.state, "raised KeyError at a request" in (report.reason or "")) == ("loaded", True)
+    assert (named["plugin"], named["at"].endswith("made_raising.py:10")) == ("made_raising", True)
+    assert named["what"] == "raised sqlite3.OperationalError at a request"
+    assert (report.state, report.reason) == ("loaded", f"{named['what']}, at {named['at']}")
     assert "secret" not in f"{logged}{report}"
+
+
+async def test_a_plugin_without_a_module_that_raises_at_a_request_is_named(held: Any) -> None:
+    """Its component tells whose it is."""
+
+    class Raising(InMemoryRetriever):
+        async def list(self, **options: Any) -> Any:
+            raise ValueError("a secret of the caller")
+
+    plugin = held()
+    plugin.retriever = Raising()
+    engine = KimiEngine(plugins=[plugin])
+    engine._overrides |= plugin.config
+
+    async with engine:
+        with pytest.raises(ValueError, match="secret"):
+            await engine.documents()
+    report = next(report for report in engine.config.plugins.reports if report.name == "Held")
+
+    assert "Raising.list raised ValueError at a request, at " in (report.reason or "")
+    assert "secret" not in str(report)
 
 
 async def test_a_backend_around_the_model_is_held_to_the_contract_too(held: Any) -> None:
