@@ -83,8 +83,8 @@ class Extensions:
 
     def tell(self, report: PluginReport) -> None:
         """Name in the log, once, a plugin that is left out."""
-        if report.state == "failed" and report.name not in self._told:
-            self._told.add(report.name)
+        if report.state == "failed" and report.own_name not in self._told:
+            self._told.add(report.own_name)
             log.warning("plugin_failed", plugin=report.name, reason=report.reason, remedy=report.remedy)
 
     async def wrap(self, backend: Backend) -> Backend:

@@ -69,7 +69,7 @@ def _lines(report: PluginReport, found: Plugins) -> Iterator[str]:
 def _kinds(report: PluginReport, found: Plugins) -> Iterator[str]:
     for role, kinds in report.kinds.items():
         for kind in kinds:
-            provider = found.offered(report.name, role, kind)
+            provider = found.offered(report, role, kind)
             also = f" (also {', '.join(provider.aliases)})" if provider.aliases else ""
             says = f": {provider.description}" if provider.description else ""
             yield f"{SECTIONS[role]} = {kind}{also}{says}"

@@ -55,9 +55,10 @@ Offer = Provider[Any] | click.Command | type[msgspec.Struct]
 class PluginReport(msgspec.Struct, kw_only=True):
     """What became of one plugin; ``kinds`` lists its components by role, ``reason`` says why it failed.
 
-    Of one that is in use the reason is something that it did wrong all the same.
-    ``remedy`` says what to do about that, ``routes`` lists the methods and addresses that it serves. Those in
-    ``public`` need no key; those in ``asks_public`` are to need none, which the config does not allow.
+    Of one that is in use the reason is something that it did wrong all the same. ``remedy`` says what to do
+    about that, ``routes`` lists the methods and addresses that it serves. Those in ``public`` need no key;
+    those in ``asks_public`` are to need none, which the config does not allow. One that shares its name with
+    another (``shares_name``) is told from it by its module.
     """
 
     name: str
@@ -73,6 +74,7 @@ class PluginReport(msgspec.Struct, kw_only=True):
     routes: list[str] = []
     public: list[str] = []
     asks_public: list[str] = []
+    shares_name: bool = False
 
     def fail(self, error: BaseException, *, hook: str = "") -> None:
         """Note that the plugin cannot be used, and why."""
@@ -82,9 +84,14 @@ class PluginReport(msgspec.Struct, kw_only=True):
             routes.clear()
 
     @property
+    def own_name(self) -> str:
+        """What names the plugin and no other."""
+        return self.module if self.shares_name else self.name
+
+    @property
     def without(self) -> str:
         """What to do to be without the plugin."""
-        return f'leave the plugin out: "plugins": {{"block": ["{self.name}"]}}'
+        return f'leave the plugin out: "plugins": {{"block": ["{self.own_name}"]}}'
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,10 +120,13 @@ class Plugins:
     def __init__(self) -> None:
         self.reports: list[PluginReport] = []
         self.absent: list[str] = []
+        self.modules: dict[str, set[str]] = {}
         self.commands: dict[str, list[tuple[str, click.Command]]] = {}
         self.app_hooks: list[Hook] = []
         self.options: dict[str, type[msgspec.Struct]] = {}
-        self._offers: dict[Role, dict[str, list[tuple[str, Provider[Any]]]]] = {role: {} for role in ROLES}
+        self._offers: dict[Role, dict[str, list[tuple[PluginReport, Provider[Any]]]]] = {
+            role: {} for role in ROLES
+        }
 
     def providers(self, role: Role) -> list[Provider[Any]]:
         """List what is offered for a role, by kind."""
@@ -135,19 +145,19 @@ class Plugins:
         if len(offers) == 1:
             return offers[0][1]
         if offers:
-            raise PluginError(self._clash(where, kind, [name for name, _ in offers]))
+            raise PluginError(self._clash(where, kind, [report.own_name for report, _ in offers]))
         raise PluginError(self._missing(where, role, kind))
 
     def report_of(self, role: Role, provider: Provider[Any]) -> PluginReport | None:
         """Return the report of the plugin that offers a kind; another loading of it has other providers."""
-        for name, offered in self._offers[role].get(provider.kind, []):
+        for report, offered in self._offers[role].get(provider.kind, []):
             if offered.module == provider.module:
-                return next((report for report in self.reports if report.name == name), None)
+                return report
         return None
 
-    def offered(self, plugin: str, role: Role, kind: str) -> Provider[Any]:
+    def offered(self, plugin: PluginReport, role: Role, kind: str) -> Provider[Any]:
         """Return the kind that a plugin offers, whoever else does."""
-        return next(provider for name, provider in self._offers[role][kind] if name == plugin)
+        return next(provider for report, provider in self._offers[role][kind] if report is plugin)
 
     def options_of(self, raw: Mapping[str, Mapping[str, Any]]) -> dict[str, msgspec.Struct]:
         """Check the config's ``plugins.options`` and return those of each plugin that has some.
@@ -191,12 +201,12 @@ class Plugins:
             return
         if isinstance(offered, click.Command):
             name = str(offered.name)
-            self.commands.setdefault(name, []).append((report.name, offered))
+            self.commands.setdefault(name, []).append((report.own_name, offered))
             report.commands.append(name)
             return
         role = COMPONENT_HOOKS[hook]
         for name in (offered.kind, *offered.aliases):
-            self._offers[role].setdefault(name, []).append((report.name, offered))
+            self._offers[role].setdefault(name, []).append((report, offered))
         report.kinds.setdefault(role, []).append(offered.kind)
 
     def _no_options(self, name: str) -> str:
@@ -216,7 +226,7 @@ class Plugins:
     def _missing(self, where: str, role: Role, kind: str) -> str:
         known = sorted(self._offers[role])
         failed = [
-            f"{report.name} ({report.reason})"
+            f"{report.own_name} ({report.reason})"
             for report in self.reports
             if report.state == "failed" or (report.state == "loaded" and not report.hooks)
         ]
@@ -232,17 +242,30 @@ def load_plugins(
     Installed ones are loaded in the order of their names, and a module once, however it is named. One that
     fails is reported, not raised, and so is a name in ``load`` that is no module.
     """
-    found = Plugins()
-    for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
+    found, objects = Plugins(), [(_module_of(plugin), plugin) for plugin in plugins]
+    installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
+    for name, module in (
+        *((point.name, point.value) for point in installed),
+        *((_name_of(module), module) for module in (*load, *dict(objects))),
+    ):
+        found.modules.setdefault(name, set()).add(module)
+    for entry_point in installed:
         _load_entry_point(found, entry_point, block)
     for index, module in enumerate(load):
         _load_module(found, module, block, where=f"plugins.load[{index}]")
-    for plugin in plugins:
-        module = getattr(plugin, "__name__", type(plugin).__name__)
+    for module, plugin in objects:
         if isinstance(plugin, ModuleType) and any(report.module == module for report in found.reports):
             continue
-        _register(found, plugin, PluginReport(name=_name_of(module), module=module))
+        _register(found, plugin, _report(found, _name_of(module), module))
     return found
+
+
+def _report(found: Plugins, name: str, module: str) -> PluginReport:
+    return PluginReport(name=name, module=module, shares_name=len(found.modules[name]) > 1)
+
+
+def _module_of(plugin: object) -> str:
+    return str(getattr(plugin, "__name__", type(plugin).__name__))
 
 
 def _name_of(module: str) -> str:
@@ -251,20 +274,16 @@ def _name_of(module: str) -> str:
 
 
 def _load_entry_point(found: Plugins, entry_point: EntryPoint, block: Sequence[str]) -> None:
-    distribution = entry_point.dist
-    report = PluginReport(
-        name=entry_point.name,
-        module=entry_point.value,
-        distribution=distribution.name if distribution else None,
-        version=distribution.version if distribution else None,
-    )
+    report, distribution = _report(found, entry_point.name, entry_point.value), entry_point.dist
+    if distribution is not None:
+        report.distribution, report.version = distribution.name, distribution.version
     _import(found, report, block)
 
 
 def _load_module(found: Plugins, module: str, block: Sequence[str], *, where: str) -> None:
     if any(report.module == module for report in found.reports):
         return
-    report = PluginReport(name=_name_of(module), module=module)
+    report = _report(found, _name_of(module), module)
     if _exists(module):
         _import(found, report, block)
         return
@@ -284,7 +303,7 @@ def _exists(module: str) -> bool:
 
 
 def _import(found: Plugins, report: PluginReport, block: Sequence[str]) -> None:
-    if report.name in block or report.module in block:
+    if report.module in block or (report.name in block and report.name not in found.modules[report.name]):
         report.state, report.reason = "blocked", "named in plugins.block"
         found.reports.append(report)
         return

@@ -47,7 +47,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the import path for modules of a test's own."""
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for name in [name for name in sys.modules if name.startswith("made_")]:
+    for name in [name for name in sys.modules if name.startswith(("made_", "openkimi_made_"))]:
         del sys.modules[name]
 
 
@@ -102,6 +102,36 @@ def test_a_hook_that_hangs_is_given_up(impatient: None, lazy: bool) -> None:
     ended.set()
 
     assert "the hook 'register_backends' of the plugin ours had not come" in (found.reports[-1].reason or "")
+
+
+OFFERING = """
+from contextlib import nullcontext
+from openkimi import Provider, hookimpl
+
+def opened(options, context):
+    return nullcontext()
+
+@hookimpl
+def register_retrievers():
+    return [Provider("made", opened)]
+"""
+
+
+def test_two_plugins_of_one_name_are_told_apart_by_their_modules(module: Path) -> None:
+    """Whoever fails, clashes or offers something is named so that one can be left out and not the other."""
+    modules = ["made_notes", "openkimi_made_notes"]
+    for name in modules:
+        (module / f"{name}.py").write_text(OFFERING)
+    found, without = load_plugins(load=modules), load_plugins(load=modules, block=modules[:1])
+    (module / "made_other.py").write_text("1 / 0")
+    (module / "openkimi_made_other.py").write_text("1 / 0")
+    others = load_plugins(load=["made_other", "openkimi_made_other"]).reports[-2:]
+
+    with pytest.raises(PluginError, match="offered by the plugins made_notes and openkimi_made_notes; name"):
+        found.provider("retriever", "made")
+    report = without.report_of("retriever", without.provider("retriever", "made"))
+    assert (report and report.module, found.reports[-1].name) == (modules[1], "made_notes")
+    assert [f'{{"block": ["{report.module}"]}}' in str(report.remedy) for report in others] == [True, True]
 
 
 def test_what_a_function_raises_in_its_thread_is_raised_here() -> None:

@@ -34,6 +34,7 @@ class PluginObject(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, report: PluginReport) -> PluginObject:
         """Describe a plugin by what is known of it."""
         fields = msgspec.structs.asdict(report)
+        del fields["shares_name"]
         return cls(id=fields.pop("name"), **fields)
 
 
