@@ -98,6 +98,15 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     """Answer with an error; the exception handler of routers and applications."""
     failure = failure_of(_explained(request, error))
     log_failure(failure, error)
+    return _answer(request, failure)
+
+
+def answer_unlogged(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer with an error that is no news to the operator."""
+    return _answer(request, failure_of(error))
+
+
+def _answer(request: Request[Any, Any, Any], failure: Failure) -> Response[bytes]:
     headers = {**failure.headers, **missing_request_id(request.scope)}
     if failure.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(failure.retry_after))

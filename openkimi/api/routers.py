@@ -11,7 +11,7 @@ from openkimi.api.chat import chat_routes
 from openkimi.api.completions import completion_routes
 from openkimi.api.documents import document_routes
 from openkimi.api.embeddings import embedding_routes
-from openkimi.api.errors import handle
+from openkimi.api.errors import answer_unlogged, handle
 from openkimi.api.explain import explain_routes
 from openkimi.api.gate import Gate
 from openkimi.api.gateway import Gateway
@@ -25,6 +25,7 @@ from openkimi.api.request_id import RequestIdMiddleware
 from openkimi.api.responses import responses_routes
 from openkimi.api.tokenize import tokenize_routes
 from openkimi.engine import KimiEngine
+from openkimi.errors import BackendUnavailable
 
 
 def create_chat_router(engine: KimiEngine) -> Router:
@@ -87,5 +88,8 @@ def schema_router(gateway: Gateway) -> Router:
 def create_health_router() -> Router:
     """Return the routes that tell whether the gateway is up; they need no key."""
     return Router(
-        path="/", route_handlers=health_routes(), exception_handlers={Exception: handle}, tags=["Health"]
+        path="/",
+        route_handlers=health_routes(),
+        exception_handlers={Exception: handle, BackendUnavailable: answer_unlogged},
+        tags=["Health"],
     )

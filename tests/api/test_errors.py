@@ -1,24 +1,36 @@
 """Errors: always in OpenAI's shape, with a status that says whose fault it is."""
 
+import asyncio
 import io
 import json
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
 from litestar.exceptions import HTTPException
+from structlog.testing import capture_logs
 
 from openkimi import (
     BackendError,
     BackendTimeout,
     BackendUnavailable,
     ContextOverflow,
+    KimiEngine,
+    Provider,
     RequestError,
     StorageError,
     UnsupportedParameter,
+    hookimpl,
 )
+from openkimi.api.app import create_app
 from openkimi.api.errors import failure_of
+from openkimi.api.loading import loading
 from openkimi.errors import DocumentNotFound, UpstreamError
+from openkimi.testing import serving
 
 BAD_SCHEMA = {"properties": "x", "required": ["a"]}
 HELLO = {"messages": [{"role": "user", "content": "Hello?"}]}
@@ -277,3 +289,28 @@ async def test_an_empty_body_is_called_empty(gateway: Any) -> None:
 
     assert response.status == 400
     assert body["error"]["message"] == "the body is empty: send a JSON object"
+
+
+async def test_who_asks_whether_the_model_is_there_yet_fills_no_log(held: Any) -> None:
+    """/health is asked each second while it loads: its 503 is no news, that of others is."""
+
+    @asynccontextmanager
+    async def opened(options: object, context: object) -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield None
+
+    def register() -> Any:
+        return [Provider("large", opened)]
+
+    plugin, large = held(), SimpleNamespace(__name__="large", register_backends=hookimpl(register))
+    engine = KimiEngine(plugins=[plugin, large])
+    engine._overrides |= {**plugin.config, "llm": {"type": "large"}}
+    app, statuses = create_app(engine, lifespan=loading(engine, lambda error: None)), []
+    with capture_logs() as logs:
+        async with serving(app) as url, aiohttp.ClientSession(url) as http:
+            for path in ("/health", "/health/ready", "/v1/models"):
+                async with http.get(path) as response:
+                    statuses.append((response.status, response.headers["Retry-After"]))
+
+    assert statuses == [(503, "2")] * 3
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["request_failed"]
