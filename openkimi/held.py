@@ -206,6 +206,9 @@ class _Retriever(_Held[Retriever], Retriever):
         if (given := promises.no_hits_for(hits, query)) is not None:
             promised = "return a list of openkimi.Hit objects of the query's documents"
             raise self.origin.broke("search", promised, given)
+        if (given := promises.untidy(hits, query)) is not None:
+            self.origin.lacked("search", "return query.limit hits at most, the best first, none twice", given)
+            return promises.tidied(hits, query)
         return hits
 
     async def delete(self, document_id: str, *, tenant: str = ANONYMOUS) -> bool:

@@ -64,9 +64,10 @@ class Origin:
         )
         return self._last
 
-    def lacked(self, method: str, promised: str) -> None:
+    def lacked(self, method: str, promised: str, given: str = "") -> None:
         """Note on the plugin that a method lacked something that can be made up for."""
-        self._note("contract_broken", f"{self.name}.{method} must {promised}")
+        what = f"{self.name}.{method} must {promised}"
+        self._note("contract_broken", f"{what}, not {given}" if given else what)
 
     def late(self, method: str) -> str:
         """Note on the plugin that a request's time ran out in its method, and name that."""

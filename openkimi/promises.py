@@ -7,6 +7,7 @@ Each function returns None where a value is as promised, or else names what it i
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, get_args
@@ -14,7 +15,7 @@ from typing import Any, get_args
 import numpy as np
 
 from openkimi.contracts import Synthesis
-from openkimi.documents import Chunk, Document, Hit, Query, Sentence
+from openkimi.documents import Chunk, Document, Hit, PassagePlace, Query, Sentence
 from openkimi.messages import Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage
 
 _FINISHED = frozenset({None, *get_args(FinishReason)})
@@ -111,6 +112,26 @@ def no_hits_for(hits: Any, query: Query) -> str | None:
         if hit.sentences and not _covers(hit.sentences, len(hit.chunk.text)):
             return "a Hit with sentences that do not cover its text"
     return None
+
+
+def untidy(hits: Sequence[Hit], query: Query) -> str | None:
+    """Look whether hits that are some are as many and in the order that was asked for; it can be mended."""
+    if len(hits) > query.limit:
+        return f"{len(hits)} where {query.limit} were asked for"
+    scores = [hit.score for hit in hits]
+    if not all(map(operator.ge, scores, scores[1:])):
+        return "a better one behind another"
+    if len({hit.place for hit in hits}) < len(hits):
+        return "one passage twice"
+    return None
+
+
+def tidied(hits: Sequence[Hit], query: Query) -> Sequence[Hit]:
+    """Put the best first and leave out what comes again, and what is more than was asked for."""
+    best: dict[PassagePlace, Hit] = {}
+    for hit in sorted(hits, key=lambda hit: -hit.score):
+        best.setdefault(hit.place, hit)
+    return tuple(best.values())[: query.limit]
 
 
 def no_orders_of(orders: Any, hits: Sequence[Hit], number: int) -> str | None:

@@ -20,9 +20,11 @@ from openkimi import (
     BackendWrapper,
     ConfigError,
     Delta,
+    Hit,
     KimiEngine,
     PluginError,
     Provider,
+    Query,
     Synthesizer,
     hookimpl,
 )
@@ -38,7 +40,7 @@ from openkimi.owning import Owners
 from openkimi.patience import within
 from openkimi.plugins import load_plugins
 from openkimi.providers import ROLES, Role
-from openkimi.testing import InMemoryRetriever
+from openkimi.testing import InMemoryRetriever, cut
 from openkimi.watching import Watch
 
 
@@ -270,6 +272,34 @@ async def test_a_method_that_is_not_async_as_its_contract_says_is_named() -> Non
         await retriever.list()
     with pytest.raises(PluginError, match=r"Asking.settled must be a plain def, not an async def;"):
         asking.settled("?", [], 1)
+
+
+@pytest.mark.parametrize(
+    ("order", "given"),
+    [
+        ((0, 1, 2), None),
+        ((0, 1, 2, 3), "4 where 3 were asked for"),
+        ((1, 0, 2), "a better one behind another"),
+        ((0, 1, 1), "one passage twice"),
+    ],
+)
+async def test_hits_that_are_not_as_asked_for_are_put_in_order_and_noted(
+    order: tuple[int, ...], given: str | None
+) -> None:
+    """The answer goes on with the best of them, each once."""
+    _, chunks = cut("\n\n".join("ABCD"))
+    every = [Hit(document_id="doc", chunk=chunk, score=-chunk.ordinal) for chunk in chunks]
+
+    class Untidy(InMemoryRetriever):
+        async def search(self, query: Query) -> Any:
+            return [every[at] for at in order]
+
+    retriever = hold(Untidy(), "retriever", Origin("rag.type", "retriever", "ours", Untidy(), list))
+    with structlog.testing.capture_logs() as logged:
+        hits = await retriever.search(Query(text="A", document_ids=("doc",), limit=3))
+
+    assert list(hits) == every[: len(set(order[:3]))]
+    assert [given in entry["what"] for entry in logged] == ([True] if given else [])
 
 
 async def test_memory_that_is_short_is_no_plugins_fault(held: Any) -> None:
