@@ -50,7 +50,7 @@ def raised_in(error: BaseException) -> tuple[Origin, str] | None:
     found: tuple[Origin, str] | None = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
         own = frame.f_locals.get("self") if frame.f_globals is globals() else None
-        if isinstance(own, _Held) and frame.f_code.co_name != "__init__":
+        if isinstance(own, _Held) and not frame.f_code.co_name.startswith("_"):
             found = own.origin, frame.f_code.co_name
         elif isinstance(own, _Steps):
             found = own.origin, own.method

@@ -118,12 +118,10 @@ def untidy(hits: Sequence[Hit], query: Query) -> str | None:
     """Look whether hits that are some are as many and in the order that was asked for; it can be mended."""
     if len(hits) > query.limit:
         return f"{len(hits)} where {query.limit} were asked for"
-    scores = [hit.score for hit in hits]
-    if not all(map(operator.ge, scores, scores[1:])):
-        return "a better one behind another"
     if len({hit.place for hit in hits}) < len(hits):
         return "one passage twice"
-    return None
+    scores = [hit.score for hit in hits]
+    return None if all(map(operator.ge, scores, scores[1:])) else "a better one behind another"
 
 
 def tidied(hits: Sequence[Hit], query: Query) -> Sequence[Hit]:

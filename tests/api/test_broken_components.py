@@ -283,6 +283,7 @@ def test_a_component_that_breaks_its_contract_is_named(outcomes: list[Any], numb
     if case in FAILING:
         assert status == again == (502 if role in {"backend", "embedder"} else 500)
         told = body["error"]["message"]
+        assert {entry["at"] for entry in shown if entry["event"] == "request_failed"} == {f"Ours.{method}"}
         assert f"{WHERE[role]}: the {role} 'ours' breaks its contract: Ours.{method} must " in told
     else:
         assert status == again == 200
