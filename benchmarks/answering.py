@@ -159,7 +159,7 @@ async def asking(
     """Open what a configuration names, and the samplers of these kinds."""
     config = build_config(raw)
     async with AsyncExitStack() as stack:
-        assembly = await assemble(config, stack, _as_it_is)
+        assembly = await assemble(config, stack, Components(), _as_it_is)
         components, opened = Components(), dict[str, ContextSampler]()
         for kind in samplers:
             provider = config.plugins.provider("sampler", kind)

@@ -30,3 +30,8 @@ class AppContext(Protocol):
     def state(self) -> dict[str, Any]:
         """A dictionary of the plugin's own, for what its hooks share."""
         ...
+
+    @property
+    def previous(self) -> AppContext | None:
+        """The one that this takes the place of, while a reload builds it and starts it; None otherwise."""
+        ...

@@ -42,15 +42,20 @@ class Assembly(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def assemble(
-    config: Config, stack: AsyncExitStack, wrap: Callable[[Backend], Awaitable[Backend]]
+    config: Config,
+    stack: AsyncExitStack,
+    components: Components,
+    wrap: Callable[[Backend], Awaitable[Backend]],
 ) -> Assembly:
     """Open every component the config chose, to be closed by the stack; ``wrap`` may replace the backend.
+
+    Those of ``components`` that are open already are shared.
 
     Raises:
         PluginError: what a plugin opened is no component of its role.
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
-    use = _opening(stack)
+    use = _opening(stack, components)
     backend = await wrap(await use(config.backend))
     embedder = await use(config.embedder)
     memory = await _memory(config, use, embedder, stack)
@@ -86,7 +91,7 @@ async def open_memory(
     Raises:
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
-    use = _opening(stack)
+    use = _opening(stack, Components())
     embedder = await use(config.embedder)
     return await _memory(config, use, embedder if watch is None else watch(embedder), stack)
 
@@ -95,9 +100,7 @@ class _Use(Protocol):
     async def __call__(self, chosen: Chosen[Any], embedder: Embedder | None = None) -> Any: ...
 
 
-def _opening(stack: AsyncExitStack) -> _Use:
-    components = Components()
-
+def _opening(stack: AsyncExitStack, components: Components) -> _Use:
     async def use(chosen: Chosen[Any], embedder: Embedder | None = None) -> Any:
         held = components.use(chosen.role, chosen.provider, chosen.options, embedder)
         return _checked(await stack.enter_async_context(held), chosen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +13,7 @@ import structlog
 
 from openkimi.contracts import Embedder
 from openkimi.errors import PluginError
+from openkimi.own_task import OwnTask
 from openkimi.providers import Provider, Role
 
 T = TypeVar("T")
@@ -41,51 +41,27 @@ class Context:
 
 
 class _Handle:
-    """One open component: a task of its own enters and leaves its context manager."""
+    """One open component, and how many hold it."""
 
     def __init__(self, manager: AbstractAsyncContextManager[Any]) -> None:
         self.holders = 0
-        self._opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._release = asyncio.Event()
-        self._task = asyncio.create_task(self._live(manager))
+        self._own = OwnTask(manager)
 
     async def component(self, role: Role, provider: Provider[Any]) -> Any:
         began = time.monotonic()
-        while not (await asyncio.wait([self._opened], timeout=STILL_SECONDS))[0]:
+        while not await self._own.wait(STILL_SECONDS):
             seconds = round(time.monotonic() - began)
             log.warning(
                 "still_opening", role=role, kind=provider.kind, module=provider.module, seconds=seconds
             )
-        return await asyncio.shield(self._opened)
+        return await self._own.entered()
 
     async def close(self) -> None:
-        if not self._opened.done():
-            self._task.cancel()
-        self._release.set()
-        await asyncio.wait([self._task])
-        if self._opened.done() and not self._opened.cancelled():
-            self._opened.exception()
-        if not self._task.cancelled():
-            self._task.result()
-
-    async def _live(self, manager: AbstractAsyncContextManager[Any]) -> None:
-        entered = False
-        try:
-            async with manager as component:
-                entered = True
-                self._opened.set_result(component)
-                await self._release.wait()
-        except BaseException as error:
-            if entered:
-                raise
-            if isinstance(error, asyncio.CancelledError):
-                self._opened.cancel()
-                raise
-            self._opened.set_exception(error)
+        await self._own.leave()
 
 
 class Components:
-    """The open components of one application, by role, kind and options."""
+    """The open components of one application, or of several in turn, by role, kind and options."""
 
     def __init__(self) -> None:
         self._handles: list[tuple[tuple[object, ...], _Handle]] = []
@@ -96,10 +72,12 @@ class Components:
     ) -> AsyncIterator[T]:
         """Hold a component open: the first holder opens it, the last one closes it.
 
+        Plugins make a new provider each time they are asked: its kind and its module tell which it is.
+
         Raises:
             Exception: whatever opening it raised, to each of those who wait for it.
         """
-        key = (role, provider, options, id(embedder))
+        key = (role, provider.kind, provider.module, options, id(embedder))
         handle = next((handle for known, handle in self._handles if known == key), None)
         if handle is None:
             handle = _Handle(_manager(role, provider, options, embedder))

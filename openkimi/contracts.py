@@ -198,7 +198,8 @@ class Synthesis(msgspec.Struct, frozen=True, kw_only=True):
 
     ``answer`` yields it and ends with a ``finish_reason``. ``chosen`` is the index of the candidate that
     was taken as it is, None when a new text was written. ``agreement`` in [0, 1] is how alike the
-    candidates were. ``dissenting`` are the indexes of those that say something else than the answer.
+    candidates were. ``dissenting`` are the indexes of those that say something else than the answer; where a
+    new text was written and none is named, that is not known.
     ``supported`` tells whether what was read bears the answer out, None where that cannot be told: with
     False, and so configured, the caller is told that the text does not say it.
     """

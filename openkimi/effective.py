@@ -40,11 +40,18 @@ def effective(
     given = inherited(dict(raw))
     return [
         _effective(option, value, given, path=path, overrides=overrides or {})
-        for option, value in _options(config)
+        for option, value in options_of(config)
     ]
 
 
-def _options(config: Config) -> Iterator[tuple[str, Any]]:
+def changed(before: Config, after: Config) -> list[str]:
+    """Name the options whose values differ between two configs; an option that one has not differs, too."""
+    old, new = dict(options_of(before)), dict(options_of(after))
+    absent = object()
+    return [name for name in {**old, **new} if old.get(name, absent) != new.get(name, absent)]
+
+
+def options_of(config: Config) -> Iterator[tuple[str, Any]]:
     """List options with their values, section by section."""
     yield from _section("llm", config.backend, config.llm)
     yield from _section("embedder", config.embedder)
@@ -57,6 +64,7 @@ def _options(config: Config) -> Iterator[tuple[str, Any]]:
     yield from _flat("server", config.server)
     yield "plugins.load", config.plugin_section.load
     yield "plugins.block", config.plugin_section.block
+    yield "plugins.public", config.plugin_section.public
     for name, options in sorted(config.plugin_options.items()):
         yield from _flat(f"plugins.options.{name}", options)
     yield "preload", config.preload

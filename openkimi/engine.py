@@ -15,11 +15,18 @@ import msgspec
 import structlog
 
 from openkimi.assembly import Assembly, assemble
+from openkimi.components import Components
 from openkimi.config import Config, build_config, read_config
 from openkimi.contracts import Vectors
 from openkimi.dimensions import shortened
 from openkimi.documents import ANONYMOUS, Document, DocumentInfo
-from openkimi.errors import BackendUnavailable, DocumentNotFound, DocumentPreloaded, RequestError
+from openkimi.errors import (
+    BackendUnavailable,
+    ConfigError,
+    DocumentNotFound,
+    DocumentPreloaded,
+    RequestError,
+)
 from openkimi.explanation import Explanation
 from openkimi.extensions import Extensions
 from openkimi.generation import refuse_unserved
@@ -77,6 +84,7 @@ class KimiEngine:
         self._overrides = {name: value for name, value in sections.items() if value is not None}
         self._plugins = tuple(plugins)
         self._config: Config | None = None
+        self._reads_file = True
         self._tenant = ANONYMOUS if session_id is None else f"session:{session_id}"
         self._session_id = session_id
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,13 +98,43 @@ class KimiEngine:
         self._preloaded: frozenset[str] = frozenset()
         self._history: list[Message] = []
         self._tally = Tally()
+        self._components = Components()
+        self._before: Extensions | None = None
 
     @classmethod
     def of(cls, config: Config) -> Self:
         """Make an engine of a configuration that is checked already."""
         engine = cls()
-        engine._config = config
+        engine._config, engine._reads_file = config, False
         return engine
+
+    def successor(self) -> Self:
+        """Make an engine that reads the config anew, to take this one's place.
+
+        What both configs choose alike is opened once for the two of them and stays open while either is.
+        The successor counts on where this engine is.
+
+        Raises:
+            ConfigError: there is no file that could be read anew.
+        """
+        if not self._reads_file or self._source is None:
+            raise ConfigError("there is no config file that could be read anew")
+        cls = type(self)
+        engine = cls(self._source, session_id=self._session_id, plugins=self._plugins)
+        engine._overrides = self._overrides
+        engine._components, engine._tally = self._components, self._tally
+        engine._before = self.extensions
+        self._tally.reloads += 1
+        return engine
+
+    def take_over(self, before: KimiEngine) -> None:
+        """Go on where the engine before this one is: with its conversation and what was ingested in it."""
+        ingested = (id_ for id_ in before._scope if id_ not in before._preloaded)
+        self._scope |= dict.fromkeys(ingested)
+        self._history = before._history
+        self._tally.reloads_done += 1
+        self._before = None
+        self.extensions.settle()
 
     @property
     def config(self) -> Config:
@@ -106,10 +144,13 @@ class KimiEngine:
             ConfigError: something in it is wrong.
         """
         if self._config is None:
-            path = self._path or os.environ.get("OPENKIMI_CONFIG_PATH")
-            raw = read_config(path) if path else {}
+            raw = read_config(self._source) if self._source else {}
             self._config = build_config({**raw, **self._overrides}, plugins=self._plugins)
         return self._config
+
+    @property
+    def _source(self) -> str | os.PathLike[str] | None:
+        return self._path or os.environ.get("OPENKIMI_CONFIG_PATH")
 
     @property
     def model_name(self) -> str:
@@ -123,7 +164,7 @@ class KimiEngine:
     @cached_property
     def extensions(self) -> Extensions:
         """What the plugins add to an application around the engine."""
-        return Extensions(self)
+        return Extensions(self, self._before)
 
     @property
     def statistics(self) -> Statistics:
@@ -452,7 +493,7 @@ class KimiEngine:
         for report in config.plugins.reports:
             self.extensions.tell(report)
         await asyncio.to_thread(preload_paths, config.preload)
-        opened = await assemble(config, stack, self.extensions.wrap)
+        opened = await assemble(config, stack, self._components, self.extensions.wrap)
         await self._restore_scope(opened.memory)
         await self._preload(opened.memory, config)
         await opened.memory.refresh()

@@ -36,18 +36,20 @@ _TELL_AUTHOR = "tell its author; --log-level debug shows the traceback, which ma
 class PluginApp:
     """The :class:`openkimi.AppContext` of one plugin."""
 
-    def __init__(self, name: str, options: Any, engine: KimiEngine) -> None:
+    def __init__(self, name: str, options: Any, engine: KimiEngine, previous: PluginApp | None) -> None:
         self.name = name
         self.options = options
         self.engine = engine
         self.state: dict[str, Any] = {}
+        self.previous = previous
 
 
 class Extensions:
-    """The hooks for the application of an engine's plugins."""
+    """The hooks for the application of an engine's plugins; ``previous`` are those it takes the place of."""
 
-    def __init__(self, engine: KimiEngine) -> None:
+    def __init__(self, engine: KimiEngine, previous: Extensions | None = None) -> None:
         self._engine = engine
+        self._previous = previous
         self._told: set[str] = set()
 
     def hooks(self, name: str) -> Iterator[Hook]:
@@ -121,6 +123,16 @@ class Extensions:
         else:
             stack.push_async_callback(_leave, hook.report, manager)
 
+    def known(self, name: str) -> PluginApp | None:
+        """Return a plugin's view of the application, if it has asked for it."""
+        return self._apps.get(name)
+
+    def settle(self) -> None:
+        """Let go of what came before."""
+        self._previous = None
+        for app in self._apps.values():
+            app.previous = None
+
     def blame(self, error: Exception) -> None:
         """Name the plugin whose code raised what nobody foresaw; what the error says may quote a text."""
         if isinstance(error, OpenKimiError):
@@ -132,7 +144,8 @@ class Extensions:
     def _app(self, name: str) -> PluginApp:
         if name not in self._apps:
             options = self._engine.config.plugin_options.get(name)
-            self._apps[name] = PluginApp(name, options, self._engine)
+            previous = self._previous.known(name) if self._previous else None
+            self._apps[name] = PluginApp(name, options, self._engine, previous)
         return self._apps[name]
 
     @cached_property

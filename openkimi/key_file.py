@@ -13,6 +13,7 @@ import structlog
 from openkimi.api_keys import ApiKey, refuse_twice
 from openkimi.environment import with_environment
 from openkimi.errors import ConfigError
+from openkimi.file_stamp import stamp_of
 
 log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ class KeyFile:
     def __init__(self, path: str, given: Sequence[ApiKey] = ()) -> None:
         self._path = path
         self._given = tuple(given)
-        self._stamp: tuple[int, ...] | None = self._look()
+        self._stamp = stamp_of(self._path)
         self._keys = self._read()
         self._next = time.monotonic() + _LOOK_EVERY
 
@@ -69,7 +70,7 @@ class KeyFile:
         return self._keys
 
     def _refresh(self) -> None:
-        stamp = self._look()
+        stamp = stamp_of(self._path)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -84,10 +85,3 @@ class KeyFile:
         keys = (*self._given, *read_key_file(self._path))
         refuse_twice(keys, where=_WHERE)
         return keys
-
-    def _look(self) -> tuple[int, ...] | None:
-        try:
-            found = Path(self._path).stat()
-        except OSError:
-            return None
-        return (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -212,7 +212,7 @@ class Walk:
         """Return the first path's error, saying that the others failed too."""
         first = self._errors[min(self._errors)]
         if isinstance(first, OpenKimiError):
-            first.message = f"all {len(self._errors)} reasoning paths failed; the first: {first.message}"
+            first.message = f"all {len(self._errors)} reasoning paths failed; the first: {first}"
         return first
 
 

@@ -73,8 +73,26 @@ class Reasoner:
             ask_model=ask_model,
             constrained=is_constrained(ask.request),
         )
-        await made.begin(question, walk.walked)
+        async with aclosing(made):
+            await made.begin(question, walk.walked)
+            async with aclosing(self._made(made, walk, ask, prepared, citing, prompts, choice)) as events:
+                async for event in events:
+                    yield event
+
+    async def _made(
+        self,
+        made: Synthesising,
+        walk: Walk,
+        ask: Ask,
+        prepared: Prepared,
+        citing: Citing,
+        prompts: SharedPrompts,
+        choice: int,
+    ) -> AsyncGenerator[Delta | Receipt, None]:
+        """Yield what was made of the paths, or that it is declined."""
         declined = made.supported is False and self._declines(ask, prepared)
+        if declined:
+            await made.aclose()
         answer = self._declining(prepared.turn.last) if declined else made.deltas()
         passages = () if declined else _read_for(walk.walked, made.chosen)
         async with aclosing(citing.follow(answer, passages, choice=choice)) as events:

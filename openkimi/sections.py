@@ -154,6 +154,10 @@ class ServerSection(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         msgspec.Meta(description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."),
     ] = ()
+    watch_config: Annotated[
+        bool,
+        msgspec.Meta(description="Reload when the config file changes, or a file of `server.tls`."),
+    ] = False
     max_body_size: Annotated[
         int | str, msgspec.Meta(description="The largest request body, in bytes or like 64MiB.")
     ] = "64MiB"
@@ -184,6 +188,10 @@ class PluginsSection(Section, frozen=True, kw_only=True):
         tuple[str, ...], msgspec.Meta(description="Modules to load beside the installed ones.")
     ] = ()
     block: Annotated[tuple[str, ...], msgspec.Meta(description="Plugins to leave out, by name.")] = ()
+    public: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Plugins whose routes need no key where they are marked so, by name."),
+    ] = ()
     options: Annotated[
         dict[str, dict[str, Any]],
         msgspec.Meta(description="What plugins for the application are told, by the plugin's name."),

@@ -18,6 +18,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     ``requests`` were begun, of which ``failed`` ended with an error or a caller who left. ``answers`` were
     written, over ``paths`` reasoning paths that were walked, and cost ``usage`` as their callers were told.
     ``running`` requests are being answered, ``waiting`` ones are not yet. ``documents`` were cut and stored.
+    ``reloads`` of the config were begun, of which ``reloads_done`` took effect.
     """
 
     requests: int
@@ -28,13 +29,15 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     running: int
     waiting: int
     documents: int
+    reloads: int
+    reloads_done: int
 
 
 class Tally:
     """Counts what passes by."""
 
     def __init__(self) -> None:
-        self.requests = self.failed = self.answers = self.paths = 0
+        self.requests = self.failed = self.answers = self.paths = self.reloads = self.reloads_done = 0
         self.usage = Usage()
 
     @contextmanager
@@ -59,6 +62,8 @@ class Tally:
             running=running,
             waiting=inside - running,
             documents=documents,
+            reloads=self.reloads,
+            reloads_done=self.reloads_done,
         )
 
 

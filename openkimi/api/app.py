@@ -37,7 +37,12 @@ def create_app(
         ConfigError: something in the config is wrong.
     """
     engine = config if isinstance(config, KimiEngine) else KimiEngine(config, plugins=plugins)
-    gateway, server = Gateway(engine), engine.config.server
+    return app_of(Gateway(engine), lifespan=lifespan)
+
+
+def app_of(gateway: Gateway, *, lifespan: Lifespan | None = None) -> Litestar:
+    """Make the application of a gateway, as :func:`create_app` does."""
+    engine, server = gateway.engine, gateway.engine.config.server
     app = Litestar(
         route_handlers=[chat_router(gateway), *plugin_routers(gateway), create_health_router()],
         lifespan=[lifespan or engine.lifespan, gateway.limits.lifespan],

@@ -15,8 +15,10 @@ from openkimi.access import plain_address
 from openkimi.api.auth import Connection, caller_of
 from openkimi.api.buckets import Buckets, Draw, Drawn, open_buckets
 from openkimi.api.metering import Meter, metered
+from openkimi.documents import ANONYMOUS
 from openkimi.engine import KimiEngine
 from openkimi.pipeline import Event
+from openkimi.secrets import Secret
 
 _MINUTE = 60.0
 _ROUNDING = 1e-4
@@ -67,6 +69,7 @@ class Limits:
 
     def __init__(self, engine: KimiEngine) -> None:
         self._engine = engine
+        self._handed_on = False
 
     async def admit(self, connection: Connection) -> None:
         """Count a request, or refuse it.
@@ -102,13 +105,18 @@ class Limits:
         account = connection.scope["state"].get(_ACCOUNT)
         return metered(events, Meter(), partial(self._charge, account)) if account else events
 
+    def take_over(self, before: Limits) -> None:
+        """Count on from where other limits are, if they count in the same place."""
+        if before._store == self._store:
+            self._buckets, before._handed_on = before._buckets, True
+
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncGenerator[None, None]:
         """Let go of the store when an application ends."""
         try:
             yield
         finally:
-            if "_buckets" in self.__dict__:
+            if "_buckets" in self.__dict__ and not self._handed_on:
                 await self._buckets.aclose()
 
     async def _charge(self, account: Account, tokens: int) -> None:
@@ -116,14 +124,19 @@ class Limits:
 
     @cached_property
     def _buckets(self) -> Buckets:
-        return open_buckets(self._engine.config.server.rate_limit_store)
+        return open_buckets(self._store)
+
+    @property
+    def _store(self) -> Secret | None:
+        return self._engine.config.server.rate_limit_store
 
     def _accounts(self, connection: Connection) -> list[Account]:
         server, caller = self._engine.config.server, caller_of(connection)
         limit = caller.rate_limit or server.rate_limit
         if limit is None:
             return []
-        name = f"key:{caller.tenant}" if server.needs_key else f"address:{_network_of(connection)}"
+        known = caller.tenant != ANONYMOUS
+        name = f"key:{caller.tenant}" if known else f"address:{_network_of(connection)}"
         amounts = {"requests": limit.requests_per_minute, "tokens": limit.tokens_per_minute}
         return [
             Account(caller=name, unit=unit, limit=amount)

@@ -20,16 +20,20 @@ import uvicorn
 
 from openkimi.access import weak_keys
 from openkimi.api.app import create_app
+from openkimi.api.gateway import Gateway
+from openkimi.api.generations import Generation, Serving
 from openkimi.api.loading import loading
 from openkimi.api.protocol import Protocol
-from openkimi.api.tls import tls_context
+from openkimi.api.reloading import Reloader, reloading
+from openkimi.api.tls import load_certificate, tls_context
 from openkimi.api_keys import SHORTEST
 from openkimi.config import build_config, read_config
+from openkimi.control import Described
 from openkimi.engine import KimiEngine
 from openkimi.errors import ConfigError, OpenKimiError
 from openkimi.interrupting import STATUS, raise_again
 from openkimi.logs import LEVELS, configure_logging
-from openkimi.sections import ServerSection
+from openkimi.sections import ServerSection, TlsSection
 
 log = structlog.get_logger()
 
@@ -86,7 +90,7 @@ def main(
             _serve_reloading(settings, listener)
         else:
             with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-                runner.run(_serve(engine, listener))
+                runner.run(_serve(engine, listener, os.path.realpath(config)))
     except OpenKimiError as error:
         click.echo(f"openkimi: {error.message}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
@@ -136,7 +140,7 @@ def reloadable_app() -> Any:
     return create_app(settings.engine())
 
 
-async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
+async def _serve(engine: KimiEngine, listener: socket.socket, config: str) -> None:
     """Answer while the engine opens; what makes it fail ends the server and is raised."""
     failure: BaseException | None = None
     is_loading = True
@@ -147,24 +151,43 @@ async def _serve(engine: KimiEngine, listener: socket.socket) -> None:
         if error is not None:
             server.should_exit = True
             return
-        # What is loaded stays: a full collection over it would hold up every request for a tenth of a second.
-        gc.collect()
-        gc.freeze()
+        _settle()
         gc.set_threshold(*_COLLECT)
         sys.setswitchinterval(_SWITCH)
-        _greet(engine, listener)
+        _warn(section, host)
+        _greet(engine, url)
+        reloader.ready()
 
-    app = create_app(engine, lifespan=loading(engine, loaded))
-    server = _Server(_uvicorn_config(app, engine.config.server), engine)
+    def heed(section: ServerSection) -> None:
+        server.certify(section.tls)
+        _warn(section, host)
+
+    section, host = engine.config.server, listener.getsockname()[0]
+    url = _url(section, listener)
+    serving = Serving(Generation(Gateway(engine), lifespan=loading(engine, loaded)), ended=_settle)
+    server = _Server(_uvicorn_config(serving, section), serving)
+    reloader = Reloader(serving, heed)
+    described = Described(process=os.getpid(), config=config, url=url)
     await asyncio.sleep(0)  # a Ctrl-C till here ends it here: uvicorn would report a failure
     try:
-        await server.serve(sockets=[listener])
+        async with reloading(reloader, described):
+            try:
+                await server.serve(sockets=[listener])
+            finally:
+                is_loading = is_loading or reloader.is_busy
     finally:
         # The thread that loads the model cannot be stopped, and Python would wait for it.
         if server.force_exit or (is_loading and server.should_exit):
             os._exit(STATUS)
     if failure is not None:
         raise failure
+
+
+def _settle() -> None:
+    """Keep the collector of garbage off what is loaded, over which it takes a tenth of a second."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _in_one_line(error: Exception) -> str:
@@ -174,10 +197,15 @@ def _in_one_line(error: Exception) -> str:
 class _Server(uvicorn.Server):
     """Ends running answers when it is told to stop: at once by Ctrl-C, after a grace by SIGTERM."""
 
-    def __init__(self, config: uvicorn.Config, engine: KimiEngine) -> None:
+    def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
         super().__init__(config)
-        self._engine = engine
+        self._serving = serving
         self._loop = asyncio.get_running_loop()
+
+    def certify(self, tls: TlsSection | None) -> None:
+        """Show this certificate to those who connect from here on, where they are shown one at all."""
+        if self.config.ssl is not None and tls is not None:
+            load_certificate(self.config.ssl, tls)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -187,7 +215,7 @@ class _Server(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._loop.call_later, grace, self._end)
 
     def _end(self) -> None:
-        self._engine.interrupt()
+        self._serving.interrupt()
         self._loop.call_later(_LAST_WORDS_SECONDS, self._cut_off)
 
     def _cut_off(self) -> None:
@@ -222,12 +250,13 @@ def _uvicorn_config(app: Any, section: ServerSection, **options: Any) -> uvicorn
     )
 
 
-def _greet(engine: KimiEngine, listener: socket.socket) -> None:
+def _url(section: ServerSection, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    section = engine.config.server
-    _warn(section, host)
-    url = f"{'https' if section.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-    key = "-H 'Authorization: Bearer KEY' " if section.needs_key else ""
+    return f"{'https' if section.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _greet(engine: KimiEngine, url: str) -> None:
+    key = "-H 'Authorization: Bearer KEY' " if engine.config.server.needs_key else ""
     click.echo(
         f"""
 OpenKimi serves {engine.model_name} on {url} (Ctrl-C stops it). Try:

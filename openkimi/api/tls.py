@@ -16,10 +16,20 @@ def tls_context(tls: TlsSection) -> ssl.SSLContext:
         ConfigError: a file is missing or is no PEM file, the key is not the certificate's, or its password
             is wrong or missing.
     """
-    for name, path in (("certificate", tls.certificate), ("key", tls.key)):
-        _check_readable(path, f"server.tls.{name}")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load_certificate(context, tls)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, tls: TlsSection) -> None:
+    """Let a context show the certificate as its file is now to those who connect from here on.
+
+    Raises:
+        ConfigError: as :func:`tls_context` does.
+    """
+    for name, path in (("certificate", tls.certificate), ("key", tls.key)):
+        _check_readable(path, f"server.tls.{name}")
     asked = False
 
     def password() -> str:
@@ -32,7 +42,6 @@ def tls_context(tls: TlsSection) -> ssl.SSLContext:
         context.load_cert_chain(tls.certificate, tls.key, password)
     except (ssl.SSLError, ValueError) as error:
         raise ConfigError(_explain(tls, error, asked=asked)) from error
-    return context
 
 
 def _check_readable(path: str, place: str) -> None:

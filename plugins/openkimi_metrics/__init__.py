@@ -60,12 +60,14 @@ async def lifespan(app: AppContext) -> AsyncIterator[None]:
         return
     from openkimi_metrics.lateness import watching
 
-    async with watching(_metrics(app)):
-        yield
+    metrics = _metrics(app)
+    with metrics.following(app.engine):
+        async with watching(metrics):
+            yield
 
 
 def _metrics(app: AppContext) -> Metrics:
-    """Return the metrics of an application, made when they are first asked for.
+    """Return the metrics of an application, those of the one before it at a reload, or else new ones.
 
     Raises:
         PluginError: the client of Prometheus is not installed; says how to install it.
@@ -74,5 +76,8 @@ def _metrics(app: AppContext) -> Metrics:
         raise PluginError("plugins.options.metrics needs a package: pip install 'openkimi[metrics]'")
     from openkimi_metrics.metrics import Metrics
 
-    found: Metrics = app.state.setdefault("metrics", Metrics(app.engine))
+    if "metrics" not in app.state:
+        before = app.previous.state.get("metrics") if app.previous else None
+        app.state["metrics"] = before or Metrics(app.engine)
+    found: Metrics = app.state["metrics"]
     return found

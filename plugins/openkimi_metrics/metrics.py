@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -14,11 +15,24 @@ from openkimi import KimiEngine, __version__
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 
 
+class Registry(CollectorRegistry):
+    """A registry that leaves out when each series began: a second series for each, which nobody reads.
+
+    The client's own switch for that holds for the whole process, and so for metrics that are not ours.
+    """
+
+    def collect(self) -> Iterator[Metric]:
+        """Collect what is measured."""
+        for metric in super().collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
+
+
 class Metrics:
     """A registry of its own, so that two gateways in a process do not count together."""
 
     def __init__(self, engine: KimiEngine) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = Registry()
         self.requests = Counter(
             "openkimi_http_requests",
             "Requests that were answered.",
@@ -49,18 +63,34 @@ class Metrics:
         )
         Info("openkimi", "The gateway.", registry=self.registry).info({"version": __version__})
         ProcessCollector(registry=self.registry)
-        self.registry.register(EngineCollector(engine))
+        self._engines = [engine]
+        self.registry.register(EngineCollector(self))
+
+    @property
+    def engine(self) -> KimiEngine:
+        """The engine that answers: at a reload another takes its place, and the counts go on."""
+        return self._engines[-1]
+
+    @contextmanager
+    def following(self, engine: KimiEngine) -> Iterator[None]:
+        """Count what an engine does from here on, and no longer after the ``with`` if another one does."""
+        if engine not in self._engines:
+            self._engines.append(engine)
+        yield
+        if len(self._engines) > 1:
+            self._engines.remove(engine)
 
 
 class EngineCollector(Collector):
     """Reads off what an engine counts itself."""
 
-    def __init__(self, engine: KimiEngine) -> None:
-        self._engine = engine
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
         """Read the counts as they stand."""
-        now = self._engine.statistics
+        engine = self._metrics.engine
+        now = engine.statistics
         counters = {
             "openkimi_requests": ("Requests that the model was to answer.", now.requests),
             "openkimi_requests_failed": (
@@ -73,11 +103,13 @@ class EngineCollector(Collector):
             "openkimi_cached_tokens": ("Those of them that were not read anew.", now.usage.cached_tokens),
             "openkimi_completion_tokens": ("Tokens of answers.", now.usage.completion_tokens),
             "openkimi_documents_processed": ("Documents that were cut and stored.", now.documents),
+            "openkimi_reloads": ("Reloads of the config that were begun.", now.reloads),
+            "openkimi_reloads_done": ("Those of them that took effect.", now.reloads_done),
         }
         for name, (meaning, value) in counters.items():
             yield CounterMetricFamily(name, meaning, value=value)
         gauges = {
-            "openkimi_ready": ("1 when the model is loaded.", self._engine.is_open),
+            "openkimi_ready": ("1 when the model is loaded.", engine.is_open),
             "openkimi_requests_running": ("Requests that are being answered.", now.running),
             "openkimi_requests_waiting": ("Requests that wait for the model.", now.waiting),
         }

@@ -33,6 +33,21 @@ class ResponseCacheOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     ] = 3600.0
 
 
+_KEPT = "kept"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """The answers of a model, which stay good over a reload that leaves the model and the options alone."""
+
+    backend: Backend
+    options: ResponseCacheOptions
+    answers: Answers
+
+    def serves(self, backend: Backend, options: ResponseCacheOptions) -> bool:
+        """Tell whether the answers are those of a model, kept as the options say."""
+        return self.backend is backend and self.options == options
+
+
 @hookimpl
 def register_options() -> type[ResponseCacheOptions]:
     """Take options."""
@@ -44,8 +59,13 @@ def wrap_backend(app: AppContext, backend: Backend) -> Backend | None:
     """Put the memory before the model."""
     if not app.options.enabled:
         return None
-    most = parse_size(app.options.max_size, where="plugins.options.response_cache.max_size")
-    return CachingBackend(backend, Answers(most_bytes=most, seconds=app.options.ttl))
+    kept = app.previous.state.get(_KEPT) if app.previous else None
+    if kept is None or not kept.serves(backend, app.options):
+        most = parse_size(app.options.max_size, where="plugins.options.response_cache.max_size")
+        answers = Answers(most_bytes=most, seconds=app.options.ttl)
+        kept = Kept(backend=backend, options=app.options, answers=answers)
+    app.state[_KEPT] = kept
+    return CachingBackend(backend, kept.answers)
 
 
 @hookimpl

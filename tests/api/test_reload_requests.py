@@ -1,0 +1,229 @@
+"""How a running gateway is told to reload: by a signal, a command, or a file that changes."""
+
+import asyncio
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from openkimi import control
+from openkimi.api.config_watch import ConfigWatch
+from openkimi.cli import main
+from openkimi.control import Described, Reloaded
+from openkimi.sections import ServerSection
+from tests.api.test_server import SERVER, post, running
+
+ON_TERMINAL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, getattr(signal, sys.argv[1]))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+HELLO = {"messages": [{"role": "user", "content": "Hello?"}]}
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the sockets of a test's gateways to the test."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv("OPENKIMI_CONFIG_PATH", raising=False)
+    return tmp_path / "openkimi"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Any:
+    """Write the config: ``config("Yes.", server={...})`` gives its path, with a model that says yes."""
+
+    def write(reply: str, **sections: Any) -> str:
+        path = tmp_path / "config.json"
+        default = {"llm": {"type": "dummy", "reply": reply}, "rag": {"type": "lancedb", "persist": False}}
+        path.write_text(json.dumps({**default, **sections}))
+        return str(path)
+
+    return write
+
+
+def answer(url: str, **options: Any) -> str:
+    return str(post(url, HELLO, **options)["choices"][0]["message"]["content"])
+
+
+def until(what: Callable[[], bool]) -> None:
+    """Wait for something to come true."""
+    deadline = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def reload(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["reload", *arguments])
+
+
+def test_the_command_reloads_and_says_what_changed(config: Any, tmp_path: Path, runtime: Path) -> None:
+    """It waits till the new config holds, and tells what keeps it from that; a watch sees to it by itself."""
+    path = config("Yes.")
+    with running("-c", path, "--port", "0") as (url, process):
+        config("No.", server={"port": 9, "watch_config": True})
+        done = reload()
+        changed = answer(url)
+        config("No.", llm={"type": "nobodys"})
+        failed = reload("-c", path)
+        other = reload("-c", str(tmp_path / "other.json"))
+        elsewhere = reload("--pid", "1")
+        sockets = list(runtime.iterdir())
+        unchanged = answer(url)
+        config("By itself.")
+        until(lambda: answer(url) == "By itself.")
+        process.send_signal(signal.SIGINT)
+        process.wait(15)
+    ended = reload()
+
+    assert (changed, unchanged) == ("No.", "No.")
+    assert (done.exit_code, failed.exit_code) == (0, 2)
+    assert done.output == (
+        f"{url} has read {path} anew: changed llm.reply, server.watch_config\n"
+        "openkimi: server.port takes effect when the gateway is started anew\n"
+    )
+    assert "no plugin offers the backend 'nobodys'" in failed.output
+    assert f"{url} goes on with the config that it has" in failed.output
+    assert [socket.name for socket in sockets] == [f"{process.pid}.sock"]
+    assert (other.exit_code, elsewhere.exit_code, ended.exit_code) == (1, 1, 1)
+    assert f"no gateway of this user serves {tmp_path / 'other.json'};" in other.output
+    assert "no gateway of this user runs as process 1;" in elsewhere.output
+    assert "no gateway of this user runs;" in ended.output
+    assert list(runtime.iterdir()) == []
+
+
+def test_a_certificate_is_renewed(config: Any, tmp_path: Path) -> None:
+    """Who connects after a reload is shown what the files hold by then."""
+    files = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=it"]
+
+    def certify() -> str:
+        output = ["-keyout", files["key"], "-out", files["certificate"]]
+        subprocess.run(["openssl", "req", *kind, *output], check=True, capture_output=True)
+        return Path(files["certificate"]).read_text().strip()
+
+    first = certify()
+    with running("-c", config("Yes.", server={"tls": files}), "--port", "0") as (url, _):
+
+        def shown() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", int(url.rpartition(":")[2]))).strip()
+
+        at_first = shown()
+        second = certify()
+        done, then = reload(), shown()
+        Path(files["key"]).write_text("nothing")
+        failed, at_last = reload(), shown()
+
+    assert at_first == first
+    assert done.exit_code == 0
+    assert then == at_last == second
+    assert (failed.exit_code, "no certificate and private key" in failed.output) == (2, True)
+
+
+@pytest.mark.parametrize("disposition", ["SIG_DFL", "SIG_IGN"])
+def test_sighup_reloads_and_a_terminal_that_closes_ends_its_gateway(config: Any, disposition: str) -> None:
+    """The same signal means the one or the other; nohup, which ignores it, keeps a gateway alive."""
+    terminal, inside = os.openpty()
+    arguments = [*SERVER[1:], "-c", config("Yes."), "--port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_TERMINAL, disposition, *arguments],
+        stdin=inside,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+    os.close(inside)
+    assert process.stdout is not None
+    with process.stdout:
+        url = next(line for line in process.stdout if " on http" in line).partition(" on ")[2].split()[0]
+        config("Reloaded.")
+        process.send_signal(signal.SIGHUP)
+        until(lambda: answer(url) == "Reloaded.")
+        config("Again.")
+        os.close(terminal)
+        if disposition == "SIG_IGN":
+            until(lambda: answer(url) == "Again.")
+            process.terminate()
+        status = process.wait(15)
+
+    assert status in {0, -signal.SIGTERM}
+
+
+def test_a_directory_of_somebody_else_is_not_used(runtime: Path) -> None:
+    """Where others may look into, no socket is made."""
+    runtime.mkdir(mode=0o755)
+
+    async def listen() -> list[Path]:
+        async with control.listening(Described(process=1, config="c", url="u"), no_reload):
+            return await asyncio.to_thread(lambda: list(runtime.iterdir()))
+
+    assert asyncio.run(listen()) == []
+
+
+def test_a_socket_that_nobody_listens_at_is_removed(runtime: Path) -> None:
+    """What a gateway left that was killed is in nobody's way."""
+    runtime.mkdir(mode=0o700)
+    script = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", script, str(runtime / "12.sock")], check=True)
+
+    assert control.gateways() == []
+    assert list(runtime.iterdir()) == []
+
+
+async def no_reload() -> Reloaded:
+    raise ValueError("broken")
+
+
+async def test_of_several_gateways_one_has_to_be_named(tmp_path: Path) -> None:
+    """The command lists them, and takes a process; whatever goes wrong there is told here."""
+    path = str(tmp_path / "config.json")
+    one, two = (Described(process=process, config=path, url=f"http://{process}") for process in (12, 34))
+
+    async with control.listening(one, no_reload), control.listening(two, no_reload):
+        unclear = await asyncio.to_thread(reload, "-c", path)
+        clear = await asyncio.to_thread(reload, "--pid", "34")
+
+    assert unclear.exit_code == 1
+    assert f"--pid 12: {path} on http://12; --pid 34: {path} on http://34" in unclear.output
+    assert clear.exit_code == 1
+    assert "ValueError: broken\nhttp://34 goes on with the config that it has" in clear.output
+
+
+async def test_a_half_written_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change counts once it has lasted from one look to the next, once, and only where it is wanted."""
+    looks: list[Any] = []
+    script = ["one", "one", "half", "two", "two", "two", None, None, "three", "three", "four", "four"]
+    server = ServerSection(watch_config=True)
+
+    def look(path: object) -> Any:
+        nonlocal server
+        looks.append(script.pop(0))
+        if looks[-1] == "four":
+            server = ServerSection()
+        return None if looks[-1] is None else (len(looks[-1]), hash(looks[-1]))
+
+    async def note() -> None:
+        reloads.append(looks[-1])
+
+    reloads: list[Any] = []
+    monkeypatch.setattr("openkimi.api.config_watch.stamp_of", look)
+    monkeypatch.setattr("openkimi.api.config_watch._LOOK_EVERY", 0)
+
+    with pytest.raises(IndexError):
+        await ConfigWatch("config.json", lambda: server, note).run()
+
+    assert reloads == ["two", "three"]
