@@ -19,6 +19,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     written, over ``paths`` reasoning paths that were walked, and cost ``usage`` as their callers were told.
     ``running`` requests are being answered, ``waiting`` ones are not yet. ``documents`` were cut and stored.
     ``reloads`` of the config were begun, of which ``reloads_done`` took effect.
+    ``trims`` emptied the caches.
     """
 
     requests: int
@@ -31,13 +32,15 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     documents: int
     reloads: int
     reloads_done: int
+    trims: int
 
 
 class Tally:
     """Counts what passes by."""
 
     def __init__(self) -> None:
-        self.requests = self.failed = self.answers = self.paths = self.reloads = self.reloads_done = 0
+        self.requests = self.failed = self.answers = self.paths = 0
+        self.reloads = self.reloads_done = self.trims = 0
         self.usage = Usage()
 
     @contextmanager
@@ -64,6 +67,7 @@ class Tally:
             documents=documents,
             reloads=self.reloads,
             reloads_done=self.reloads_done,
+            trims=self.trims,
         )
 
 

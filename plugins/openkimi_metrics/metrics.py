@@ -105,6 +105,7 @@ class EngineCollector(Collector):
             "openkimi_documents_processed": ("Documents that were cut and stored.", now.documents),
             "openkimi_reloads": ("Reloads of the config that were begun.", now.reloads),
             "openkimi_reloads_done": ("Those of them that took effect.", now.reloads_done),
+            "openkimi_trims": ("How often caches were emptied to give memory back.", now.trims),
         }
         for name, (meaning, value) in counters.items():
             yield CounterMetricFamily(name, meaning, value=value)
