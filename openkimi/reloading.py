@@ -56,8 +56,8 @@ def _chosen(
         RequestError: there is none, or more than one.
     """
     if config is not None:
-        where = str(Path(config).resolve())
-        found = [each for each in found if each[1].config == where]
+        where = Path(config).resolve()
+        found = [each for each in found if Path(each[1].config).resolve() == where]
     if pid is not None:
         found = [each for each in found if each[1].process == pid]
     if not found:

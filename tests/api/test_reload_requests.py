@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,12 +45,21 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
-    """Write the config: ``config("Yes.", server={...})`` gives its path, with a model that says yes."""
+    """Write the config as Kubernetes mounts it: a link into a directory that each change replaces.
+
+    ``config("Yes.", server={...})`` gives its path, with a model that says yes.
+    """
+    data, path = tmp_path / "..data", tmp_path / "config.json"
+    path.symlink_to("..data/config.json")
 
     def write(reply: str, **sections: Any) -> str:
-        path = tmp_path / "config.json"
         default = {"llm": {"type": "dummy", "reply": reply}, "rag": {"type": "lancedb", "persist": False}}
-        path.write_text(json.dumps({**default, **sections}))
+        before, link = data.resolve(), tmp_path / "..new"
+        now = Path(tempfile.mkdtemp(prefix="..", dir=tmp_path))
+        (now / "config.json").write_text(json.dumps({**default, **sections}))
+        link.symlink_to(now.name)
+        link.rename(data)
+        shutil.rmtree(before, ignore_errors=True)
         return str(path)
 
     return write
@@ -106,31 +117,30 @@ def test_the_command_reloads_and_says_what_changed(config: Any, tmp_path: Path, 
 
 
 def test_a_certificate_is_renewed(config: Any, tmp_path: Path) -> None:
-    """Who connects after a reload is shown what the files hold by then."""
+    """Who connects after a reload is shown what the files hold by then, also with another kind of key."""
     files = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
-    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=it"]
 
-    def certify() -> str:
-        output = ["-keyout", files["key"], "-out", files["certificate"]]
-        subprocess.run(["openssl", "req", *kind, *output], check=True, capture_output=True)
+    def certify(*kind: str) -> str:
+        made = ["-nodes", "-subj", "/CN=it", "-keyout", files["key"], "-out", files["certificate"]]
+        subprocess.run(["openssl", "req", "-x509", "-newkey", *kind, *made], check=True, capture_output=True)
         return Path(files["certificate"]).read_text().strip()
 
-    first = certify()
+    first = certify("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
     with running("-c", config("Yes.", server={"tls": files}), "--port", "0") as (url, _):
 
         def shown() -> str:
             return ssl.get_server_certificate(("127.0.0.1", int(url.rpartition(":")[2]))).strip()
 
         at_first = shown()
-        second = certify()
+        second = certify("rsa:2048")
         done, then = reload(), shown()
-        Path(files["key"]).write_text("nothing")
+        Path(files["certificate"]).write_text(first)
         failed, at_last = reload(), shown()
 
     assert at_first == first
     assert done.exit_code == 0
     assert then == at_last == second
-    assert (failed.exit_code, "no certificate and private key" in failed.output) == (2, True)
+    assert (failed.exit_code, "is not the key of the certificate" in failed.output) == (2, True)
 
 
 @pytest.mark.parametrize("disposition", ["SIG_DFL", "SIG_IGN"])
