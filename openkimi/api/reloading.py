@@ -85,15 +85,15 @@ class Reloader:
         await after.start()
         try:
             _refuse_losses(before.engine, engine)
+            differ = tuple(changed(before.engine.config, engine.config))
             self._heed(engine.config.server)
             self._serving.replace(after)
         except BaseException:
-            await after.end()
+            await after.give_up()
             raise
         engine.take_over(before.engine)
         after.gateway.limits.take_over(before.limits)
-        differ = changed(before.engine.config, engine.config)
-        return Reloaded(changed=tuple(differ), at_restart=self._at_restart(engine))
+        return Reloaded(changed=differ, at_restart=self._at_restart(engine))
 
     def _at_restart(self, engine: KimiEngine) -> tuple[str, ...]:
         """Name what only a start heeds, where it is no longer what it was then."""

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from litestar import get
+from structlog.testing import capture_logs
 
 from openkimi import BackendUnavailable, ConfigError, KimiEngine, PluginError, Provider, hookimpl
 from openkimi.api.gateway import Gateway
@@ -223,6 +224,31 @@ async def test_a_model_that_does_not_open_changes_nothing(running: Any) -> None:
 
         assert await gateway.answer() == "One."
         assert gateway.plugin.log == ["open One.", "enter 1"]
+
+
+async def test_why_a_config_is_refused_is_told_also_when_it_cannot_be_closed(running: Any) -> None:
+    """What goes wrong at closing what was opened for it is in the log, and the next reload works."""
+
+    @asynccontextmanager
+    async def opened(options: object, context: object) -> AsyncIterator[Any]:
+        yield ScriptedBackend(ScriptedOptions())
+        raise OSError("cannot be closed")
+
+    broken = SimpleNamespace(
+        __name__="broken", register_backends=hookimpl(lambda: [Provider("unclosable", opened)])
+    )
+    async with running() as gateway:
+        gateway.engine._plugins += (broken,)
+        gateway.plugin.fails = ValueError("broken")
+        with pytest.raises(PluginError, match="ValueError: broken"), capture_logs() as logs:
+            await gateway.reload(llm={"type": "unclosable"})
+        gateway.plugin.fails = None
+        await gateway.reload(llm={"type": "counted", "reply": "Two."})
+
+        assert await gateway.answer() == "Two."
+    assert [each["reason"] for each in logs if each["event"] == "not_closed_cleanly"] == [
+        "OSError: cannot be closed"
+    ]
 
 
 async def test_plugins_are_asked_anew_and_see_what_was_before(running: Any) -> None:
