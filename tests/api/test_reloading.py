@@ -307,6 +307,22 @@ async def test_keys_and_limits_hold_from_the_next_request_on(running: Any) -> No
     assert (used_up, unknown) == (429, 401)
 
 
+async def test_a_key_file_that_goes_wrong_after_a_reload_locks_nobody_out(
+    running: Any, tmp_path: Path
+) -> None:
+    """Its keys stay good, though nobody has shown one since."""
+    keys = tmp_path / "keys.json"
+    keys.write_text('[{"name": "ann", "key": "sk-ann-0123456789abcdef"}]')
+    server = {"api_keys_file": str(keys)}
+    async with running(server=server) as gateway:
+        await gateway.reload(server=server, mpr_candidates=2)
+        keys.write_text("{")
+        ann = {"Authorization": "Bearer sk-ann-0123456789abcdef"}
+        status, _ = await gateway.post("/v1/chat/completions", HELLO, **ann)
+
+    assert status == 200
+
+
 async def test_documents_stay(running: Any, tmp_path: Path) -> None:
     """What was stored or ingested stays; what is preloaded goes by the new config."""
     (tmp_path / "old.txt").write_text("The old warden was called Ambrose.")
@@ -334,13 +350,14 @@ async def test_counts_go_on(running: Any) -> None:
     """What an engine has done is counted over reloads, and these themselves, failed ones included."""
     async with running() as gateway:
         await gateway.answer()
+        await gateway.engine.ingest("The bell is made of tin.")
         await gateway.reload(mpr_candidates=2)
         with pytest.raises(ConfigError):
             await gateway.reload(llm={"type": "nobodys"})
         await gateway.answer()
 
         counts = gateway.engine.statistics
-        assert (counts.requests, counts.reloads, counts.reloads_done) == (2, 2, 1)
+        assert (counts.requests, counts.documents, counts.reloads, counts.reloads_done) == (2, 1, 2, 1)
 
 
 async def test_plugins_of_ours_go_on(running: Any) -> None:
