@@ -194,6 +194,27 @@ def test_a_socket_that_nobody_listens_at_is_removed(runtime: Path) -> None:
     assert list(runtime.iterdir()) == []
 
 
+def test_where_there_are_no_sockets_the_command_names_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has none."""
+    monkeypatch.delattr("socket.AF_UNIX")
+
+    refused = reload()
+
+    assert refused.exit_code == 1
+    assert "set server.watch_config" in refused.output
+
+
+def test_files_of_somebody_else_are_left_alone(runtime: Path) -> None:
+    """A directory that others may write into, or a link of theirs, tells no gateway and loses no file."""
+    mine = runtime.parent / "mine"
+    mine.mkdir(mode=0o700)
+    (mine / "precious.sock").touch()
+    runtime.symlink_to(mine)
+
+    assert control.gateways() == []
+    assert (mine / "precious.sock").exists()
+
+
 async def no_reload() -> Reloaded:
     raise ValueError("broken")
 
