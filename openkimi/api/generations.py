@@ -18,6 +18,9 @@ from openkimi.plugins import in_one_line
 
 log = structlog.get_logger()
 
+CLOSE_SECONDS = 60.0
+"""How long what serves nobody may take to close before it is left to itself; the next reload waits for it."""
+
 
 class Generation:
     """A gateway's application: it starts, serves, and ends once nobody is served any more."""
@@ -64,9 +67,12 @@ class Generation:
         await self._life.leave()
 
     async def give_up(self) -> None:
-        """Close it as :meth:`end` does; what goes wrong at that concerns nobody whom it serves."""
+        """Close it as :meth:`end` does; what goes wrong at that, or hangs, is named in the log."""
         try:
-            await self.end()
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.end()
+        except TimeoutError:
+            log.warning("not_closed_cleanly", reason=f"it was not closed within {CLOSE_SECONDS:g} s")
         except Exception as error:  # noqa: BLE001 - a stranger's component may raise anything
             log.warning("not_closed_cleanly", reason=in_one_line(_alone(error)))
 
