@@ -146,10 +146,18 @@ def _refuse_losses(before: KimiEngine, after: KimiEngine) -> None:
     Raises:
         PluginError: names the plugin, and why it cannot go on.
     """
-    in_use = {report.module for report in before.config.plugins.reports if report.state == "loaded"}
-    for report in after.config.plugins.reports:
-        if report.state == "failed" and report.module in in_use:
-            raise PluginError(f"the plugin {report.name}, which is in use: {report.reason}; {report.remedy}")
+    found = {report.module: report for report in after.config.plugins.reports}
+    block = after.config.plugin_section.block
+    for report in before.config.plugins.reports:
+        if report.state != "loaded":
+            continue
+        what = f"the plugin {report.name}, which is in use"
+        now = found.get(report.module)
+        if now is not None and now.state == "failed":
+            raise PluginError(f"{what}: {now.reason}; {now.remedy}")
+        if now is None and report.distribution and not {report.name, report.module} & {*block}:
+            remedy = f'install it again, or leave it out: "plugins": {{"block": ["{report.name}"]}}'
+            raise PluginError(f"{what}: {report.distribution} is no longer installed; {remedy}")
 
 
 def _tell_failure(reason: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -294,6 +295,25 @@ async def test_a_plugin_in_use_is_not_lost_by_a_reload(running: Any) -> None:
         assert unchanged == (200, 1)
         assert changed == (200, 3)
         assert (states["counted"], states["newcomer"]) == ("loaded", "failed")
+
+
+async def test_a_plugin_that_is_being_upgraded_is_not_lost_by_a_reload(
+    running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its package is away, the old config stays; one that is blocked may go."""
+    package = tmp_path / "site" / "guarding-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: guarding\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[openkimi]\nguarding = guarding_for_reload\n")
+    (package.parent / "guarding_for_reload.py").touch()
+    monkeypatch.syspath_prepend(package.parent)
+    async with running() as gateway:
+        shutil.rmtree(package)
+        with pytest.raises(PluginError, match="guarding, which is in use: guarding is no longer installed"):
+            await gateway.reload(mpr_candidates=2)
+        reloaded = await gateway.reload(plugins={"block": ["guarding"]})
+
+    assert reloaded.changed == ("plugins.block",)
 
 
 async def test_keys_and_limits_hold_from_the_next_request_on(running: Any) -> None:
