@@ -25,6 +25,7 @@ from openkimi.plugins import in_one_line
 log = structlog.get_logger()
 
 _SUFFIX = ".sock"
+_CONNECT_SECONDS = 0.1
 _DESCRIBE_SECONDS = 5.0
 
 
@@ -90,7 +91,9 @@ async def listening(described: Described, reload: Callable[[], Awaitable[Reloade
     talks: set[asyncio.Task[None]] = set()
 
     try:
-        path = _own_directory() / f"{described.process}{_SUFFIX}"
+        directory = _own_directory()
+        _sweep(directory)
+        path = directory / f"{described.process}{_SUFFIX}"
         path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(connected, path)
     except (OSError, AttributeError, NotImplementedError) as error:
@@ -116,11 +119,10 @@ def gateways() -> list[tuple[Path, Described]]:
         raise RequestError("this system has no Unix sockets: set server.watch_config for files that change")
     found = []
     for directory in filter(_is_private, directories()):
+        _sweep(directory)
         for path in sorted(directory.glob(f"*{_SUFFIX}")):
             try:
                 reply = ask(path, Request(do="describe"), seconds=_DESCRIBE_SECONDS)
-            except ConnectionRefusedError:
-                path.unlink(missing_ok=True)
             except (OSError, msgspec.MsgspecError):
                 continue
             else:
@@ -155,6 +157,17 @@ async def _tried(reload: Callable[[], Awaitable[Reloaded]]) -> Reply:
         return Failed(reason=error.message, of_config=isinstance(error, ConfigError))
     except Exception as error:  # noqa: BLE001 - told to whoever asked
         return Failed(reason=in_one_line(error))
+
+
+def _sweep(directory: Path) -> None:
+    """Remove the sockets that nobody listens at: a gateway that a signal ends leaves its own."""
+    for path in directory.glob(f"*{_SUFFIX}"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(_CONNECT_SECONDS)
+            try:
+                client.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
 
 
 def _own_directory() -> Path:

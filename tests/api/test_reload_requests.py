@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -185,13 +186,23 @@ def test_a_directory_of_somebody_else_is_not_used(runtime: Path) -> None:
 
 
 def test_a_socket_that_nobody_listens_at_is_removed(runtime: Path) -> None:
-    """What a gateway left that was killed is in nobody's way."""
+    """What a gateway left that was killed is removed by the command, and by the next gateway."""
     runtime.mkdir(mode=0o700)
-    script = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", script, str(runtime / "12.sock")], check=True)
 
-    assert control.gateways() == []
-    assert list(runtime.iterdir()) == []
+    def left() -> None:
+        with socket.socket(socket.AF_UNIX) as killed:
+            killed.bind(str(runtime / "12.sock"))
+
+    async def listen() -> list[str]:
+        async with control.listening(Described(process=34, config="c", url="u"), no_reload):
+            return await asyncio.to_thread(lambda: [path.name for path in runtime.iterdir()])
+
+    left()
+    found, then = control.gateways(), list(runtime.iterdir())
+    left()
+
+    assert (found, then) == ([], [])
+    assert asyncio.run(listen()) == ["34.sock"]
 
 
 def test_where_there_are_no_sockets_the_command_names_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
