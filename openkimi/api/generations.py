@@ -12,7 +12,7 @@ import structlog
 
 from openkimi.api.app import Lifespan, app_of
 from openkimi.api.gateway import Gateway
-from openkimi.errors import BackendUnavailable
+from openkimi.errors import BackendUnavailable, PluginError
 from openkimi.own_task import OwnTask
 from openkimi.plugins import in_one_line
 
@@ -43,9 +43,11 @@ class Generation:
             await self._life.entered()
         except ExceptionGroup as group:
             raise _alone(group) from None
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             await self._life.leave()
-            raise
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise PluginError("what a component or a plugin's lifespan opens cancelled itself") from error
 
     async def serve(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""

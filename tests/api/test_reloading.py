@@ -37,7 +37,7 @@ class Counted:
         self.log: list[str] = []
         self.previous: list[Any] = []
         self.apps: list[Any] = []
-        self.fails: Exception | None = None
+        self.fails: BaseException | None = None
 
     @hookimpl
     def register_backends(self) -> list[Provider[Any]]:
@@ -286,6 +286,9 @@ async def test_a_plugin_in_use_is_not_lost_by_a_reload(running: Any) -> None:
         ):
             await gateway.reload(mpr_candidates=2)
         unchanged = await gateway.get("/plugins/counted/number")
+        gateway.plugin.fails = asyncio.CancelledError()
+        with pytest.raises(PluginError, match="cancelled itself"):
+            await gateway.reload(mpr_candidates=2)
         gateway.plugin.fails = None
         gateway.engine._plugins += (newcomer,)
         await gateway.reload(mpr_candidates=2)
@@ -293,7 +296,7 @@ async def test_a_plugin_in_use_is_not_lost_by_a_reload(running: Any) -> None:
 
         states = {report.name: report.state for report in gateway.engine.config.plugins.reports}
         assert unchanged == (200, 1)
-        assert changed == (200, 3)
+        assert changed == (200, 4)
         assert (states["counted"], states["newcomer"]) == ("loaded", "failed")
 
 
