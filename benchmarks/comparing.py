@@ -294,7 +294,11 @@ def honesty(cases: Sequence[Case], runs: Sequence[Run]) -> str:
         for case in cases
     }
     every = [("one path", one)]
-    every += [(run.name, dict(run.outcomes)) for run in runs if run.paths == SHOWN and not run.settling]
+    every += [
+        (f"{run.name}, gate and early stop" if run.settling else run.name, dict(run.outcomes))
+        for run in runs
+        if run.paths == SHOWN
+    ]
 
     def cell(outcomes: Mapping[str, Outcome]) -> Cell:
         mine = [(case, outcomes[case.question.id]) for case in cases if case.question.id in outcomes]

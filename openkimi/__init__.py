@@ -56,7 +56,7 @@ from openkimi.errors import (
     UnsupportedParameter,
     UpstreamError,
 )
-from openkimi.hookspecs import hookimpl
+from openkimi.hookspecs import PUBLIC, hookimpl
 from openkimi.messages import (
     Delta,
     FinishReason,
@@ -88,6 +88,7 @@ __version__ = version("openkimi")
 __all__ = [
     "ANONYMOUS",
     "CONTRACT_VERSION",
+    "PUBLIC",
     "AppContext",
     "Backend",
     "BackendError",

@@ -9,7 +9,7 @@ from openkimi.api_keys import refuse_twice
 from openkimi.errors import ConfigError
 from openkimi.key_file import read_key_file
 from openkimi.secrets import Secret
-from openkimi.sections import ServerSection, parse_size
+from openkimi.sections import ServerSection
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -27,7 +27,7 @@ def check_server(server: ServerSection) -> None:
     Raises:
         ConfigError: names the place, and what it should be.
     """
-    parse_size(server.max_body_size, where="server.max_body_size")
+    _ = (server.max_body_bytes, server.memory_ceiling_bytes)
     for name in ("allowed_ips", "trusted_proxies"):
         networks(getattr(server, name), where=f"server.{name}")
     names = tuple(host for host in server.allowed_hosts if plain_address(host.strip("[]")) is None)

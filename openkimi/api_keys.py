@@ -103,8 +103,18 @@ class ApiKey:
             raise ValueError("The key is empty")
         return cls(digest_of(key.encode()), short=len(key) < SHORTEST, **options)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ApiKey) and self._parts == other._parts
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
     def __repr__(self) -> str:
         return f"ApiKey({self.name!r})"
+
+    @property
+    def _parts(self) -> tuple[object, ...]:
+        return self.digest, self.name, self.rate_limit, self.short
 
 
 def digest_of(key: bytes) -> bytes:

@@ -20,7 +20,7 @@ from openkimi.preparation import Preparation
 from openkimi.providers import Role
 from openkimi.reranking import Reranker
 
-_CONTRACTS: dict[Role, type] = {
+CONTRACTS: dict[Role, type] = {
     "backend": Backend,
     "embedder": Embedder,
     "processor": Processor,
@@ -57,7 +57,7 @@ async def assemble(
         PluginError: what a plugin opened is no component of its role.
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
-    use = _opening(stack, components)
+    use = _opening(config, stack, components)
     backend = await wrap(await use(config.backend))
     embedder = await use(config.embedder)
     memory = await _memory(config, use, embedder, stack, stored)
@@ -93,7 +93,7 @@ async def open_memory(
     Raises:
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
-    use = _opening(stack, Components())
+    use = _opening(config, stack, Components())
     embedder = await use(config.embedder)
     return await _memory(config, use, embedder if watch is None else watch(embedder), stack)
 
@@ -102,17 +102,21 @@ class _Use(Protocol):
     async def __call__(self, chosen: Chosen[Any], embedder: Embedder | None = None) -> Any: ...
 
 
-def _opening(stack: AsyncExitStack, components: Components) -> _Use:
+def _opening(config: Config, stack: AsyncExitStack, components: Components) -> _Use:
+    components.holder.serve(config.plugins)
+
     async def use(chosen: Chosen[Any], embedder: Embedder | None = None) -> Any:
-        held = components.use(chosen.role, chosen.provider, chosen.options, embedder)
-        return _checked(await stack.enter_async_context(held), chosen)
+        opening = components.use(chosen.role, chosen.provider, chosen.options, embedder)
+        component = _checked(await stack.enter_async_context(opening), chosen)
+        where = "reranker.type" if chosen is config.reranker else SECTIONS[chosen.role]
+        return components.holder.hold(component, chosen.role, chosen.provider, where)
 
     return use
 
 
 def _checked(component: Any, chosen: Chosen[Any]) -> Any:
     """Refuse what is no component of its role, before a request meets it."""
-    contract = _CONTRACTS[chosen.role]
+    contract = CONTRACTS[chosen.role]
     if not isinstance(component, contract):
         provider = chosen.provider
         raise PluginError(

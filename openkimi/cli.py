@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import secrets
 from pathlib import Path
@@ -12,23 +11,21 @@ import msgspec
 
 import openkimi
 from openkimi import hookspecs
-from openkimi.access import weak_keys
-from openkimi.api_keys import SHORTEST, ApiKey, digest_of
+from openkimi.api_keys import ApiKey, digest_of
 from openkimi.asking import ask
-from openkimi.commands import CommandGroup, plugins_of, quarrels_of
-from openkimi.config import build_config, read_config
+from openkimi.checking import check
+from openkimi.commands import CommandGroup, plugins_of
 from openkimi.doctor import doctor
 from openkimi.documents import ANONYMOUS
-from openkimi.engine import KimiEngine
 from openkimi.errors import ConfigError
 from openkimi.ingesting import ingest
 from openkimi.interrupting import leave_quietly, raise_again
-from openkimi.logs import configure_logging
+from openkimi.listing import plugins
 from openkimi.new_plugin import new_plugin
-from openkimi.plugins import HOOKS, SECTIONS
-from openkimi.preloading import read_preloads
+from openkimi.plugins import HOOKS
 from openkimi.reloading import reload
 from openkimi.schema import config_schema
+from openkimi.shell import config_option, config_path
 from openkimi.showing import config
 
 
@@ -37,36 +34,6 @@ from openkimi.showing import config
 def main() -> None:
     """Answer from documents longer than the model's window."""
     raise_again()
-
-
-@main.command()
-@click.option("--config", "-c", metavar="FILE", help="Also load the plugins that this config names.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plugins(config: str | None, as_json: bool) -> None:
-    """List the plugins, what they offer and why one failed."""
-    found = plugins_of(config)
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found.reports)).decode())
-        return
-    for report in found.reports:
-        version = f" {report.distribution} {report.version}" if report.distribution else ""
-        click.echo(f"{report.name}{version}: {report.state}{f' ({report.reason})' if report.reason else ''}")
-        if report.remedy:
-            click.echo(f"  {report.remedy}")
-        if report.hooks:
-            click.echo(f"  hooks: {', '.join(report.hooks)}")
-        for role, kinds in report.kinds.items():
-            for kind in kinds:
-                provider = found.provider(role, kind)
-                also = f" (also {', '.join(provider.aliases)})" if provider.aliases else ""
-                says = f": {provider.description}" if provider.description else ""
-                click.echo(f"  {SECTIONS[role]} = {kind}{also}{says}")
-        if report.name in found.options:
-            click.echo(f"  options: plugins.options.{report.name}")
-        for name in report.commands:
-            click.echo(f"  openkimi {name}: {found.commands[name][0][1].get_short_help_str(80)}")
-    for quarrel in quarrels_of(found, main):
-        click.echo(f"openkimi: {quarrel}", err=True)
 
 
 @main.command()
@@ -79,32 +46,13 @@ def hooks() -> None:
 
 
 @main.command()
-@click.argument("config", metavar="CONFIG")
-def check(config: str) -> None:
-    """Check a config file, and that what it preloads can be read, without loading a model."""
-    from openkimi.api.app import create_app
-
-    configure_logging("warning")
-    checked = build_config(read_config(config))
-    create_app(KimiEngine.of(checked))  # what plugins add to the application may be wrong, too
-    asyncio.run(read_preloads(checked.preload))
-    chosen = (checked.backend, checked.embedder, checked.processor, checked.retriever)
-    kinds = ", ".join(f"{SECTIONS[each.role]} = {each.provider.kind}" for each in chosen)
-    if checked.server.tls is not None:
-        from openkimi.api.tls import tls_context
-
-        tls_context(checked.server.tls)
-    for place in weak_keys(checked.server):
-        click.echo(f"openkimi: {place}: less than {SHORTEST} characters: such a key can be guessed", err=True)
-    click.echo(f"{config}: good ({kinds})")
-
-
-@main.command()
 @click.argument("output", required=False, metavar="[FILE]")
-@click.option("--config", "-c", metavar="FILE", help="Also describe the plugins that this config names.")
+@config_option
 def schema(output: str | None, config: str | None) -> None:
-    """Print the JSON Schema of config.json, or write it to FILE."""
-    described = msgspec.json.encode(config_schema(plugins_of(config)))
+    """Print the JSON Schema of config.json, or write it to FILE; it knows the config's own plugins, too."""
+    found = plugins_of(config_path(config))
+    found.refuse_absent()
+    described = msgspec.json.encode(config_schema(found))
     text = msgspec.json.format(described, indent=2).decode() + "\n"
     if output is None:
         click.echo(text, nl=False)
@@ -115,7 +63,9 @@ def schema(output: str | None, config: str | None) -> None:
             raise ConfigError(f"{output}: cannot be written: {error.strerror}") from error
 
 
+main.add_command(check)
 main.add_command(config)
+main.add_command(plugins)
 main.add_command(doctor)
 main.add_command(ingest)
 main.add_command(ask)

@@ -54,7 +54,7 @@ class CommandGroup(click.Group):
 
 
 def plugins_of(config: str | None) -> Plugins:
-    """Load the installed plugins, and those that a config file names.
+    """Load the installed plugins, and those that a config file names; a name that is no module is reported.
 
     Raises:
         ConfigError: the file, or its section ``plugins``, is wrong.

@@ -14,6 +14,7 @@ import structlog
 
 from openkimi.contracts import Embedder
 from openkimi.errors import PluginError
+from openkimi.holding import Holder
 from openkimi.own_task import OwnTask
 from openkimi.providers import Provider, Role
 
@@ -62,9 +63,13 @@ class _Handle:
 
 
 class Components:
-    """The open components of one application, or of several in turn, by role, kind and options."""
+    """The open components of one application, or of several in turn, by role, kind and options.
+
+    ``holder`` holds them to their contracts.
+    """
 
     def __init__(self) -> None:
+        self.holder = Holder()
         self._handles: list[tuple[tuple[object, ...], _Handle]] = []
 
     @asynccontextmanager

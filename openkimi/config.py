@@ -116,9 +116,15 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def build_config(
-    raw: Mapping[str, Any], *, plugins: Iterable[object] = (), environ: Mapping[str, str] | None = None
+    raw: Mapping[str, Any],
+    *,
+    plugins: Iterable[object] = (),
+    environ: Mapping[str, str] | None = None,
+    loaded: Plugins | None = None,
 ) -> Config:
     """Check plain values and resolve every kind they name; opens nothing and loads no model.
+
+    Plugins that are ``loaded`` already are taken as they are.
 
     Raises:
         ConfigError: names the place of the first thing that is wrong, and what to do.
@@ -129,17 +135,18 @@ def build_config(
     values = inherited(values)
     core = convert_options(values, RawConfig, where="")
     check_server(core.server)
-    found = load_plugins(core.plugins.load, core.plugins.block, plugins)
-    backend, llm = _choose(found, "backend", core.llm, LlmSection)
-    retriever, rag = _choose(found, "retriever", core.rag, RagSection)
+    found = loaded or _load(core.plugins, plugins)
+    found.check_public(core.plugins.public)
+    backend, llm = choose(found, "backend", core.llm, LlmSection)
+    retriever, rag = choose(found, "retriever", core.rag, RagSection)
     return Config(
         backend=backend,
-        embedder=_choose(found, "embedder", core.embedder, Section)[0],
-        reranker=_choose_reranker(found, core.reranker) if core.reranker or rag.rerank_ms else None,
-        processor=_choose(found, "processor", core.processor, Section)[0],
+        embedder=choose(found, "embedder", core.embedder, Section)[0],
+        reranker=choose_reranker(found, core.reranker) if core.reranker or rag.rerank_ms else None,
+        processor=choose(found, "processor", core.processor, Section)[0],
         retriever=retriever,
-        sampler=_choose_by_name(found, "sampler", core.mpr.sampling),
-        synthesizer=_choose_by_name(found, "synthesizer", core.mpr.synthesis),
+        sampler=choose_by_name(found, "sampler", core.mpr.sampling),
+        synthesizer=choose_by_name(found, "synthesizer", core.mpr.synthesis),
         llm=llm,
         rag=rag,
         mpr=core.mpr,
@@ -152,18 +159,32 @@ def build_config(
     )
 
 
+def _load(section: PluginsSection, plugins: Iterable[object]) -> Plugins:
+    found = load_plugins(section.load, section.block, plugins)
+    found.refuse_absent()
+    return found
+
+
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def _choose_reranker(found: Plugins, section: Mapping[str, Any]) -> Chosen[Embedder]:
-    """Choose the embedder that orders passages anew; its section is ``reranker``."""
-    return _choose(found, "embedder", section, Section, name="reranker")[0]
+def choose_reranker(found: Plugins, section: Mapping[str, Any]) -> Chosen[Embedder]:
+    """Choose the embedder that orders passages anew; its section is ``reranker``.
+
+    Raises:
+        ConfigError: see :func:`choose`.
+    """
+    return choose(found, "embedder", section, Section, name="reranker")[0]
 
 
-def _choose(
+def choose(
     found: Plugins, role: Role, section: Mapping[str, Any], core: type[S], *, name: str = ""
 ) -> tuple[Chosen[Any], S]:
-    """Split a section into the core's keys and the chosen kind's own, which may share some."""
+    """Split a section into the core's keys and the chosen kind's own, which may share some.
+
+    Raises:
+        ConfigError: nobody offers the kind, or an option is wrong.
+    """
     name = name or SECTIONS[role].partition(".")[0]
     kind = section.get("type", DEFAULT_KINDS[name])
     if not isinstance(kind, str):
@@ -182,7 +203,12 @@ def _choose(
     return _checked(chosen, name), convert_options(for_core, core, where=name)
 
 
-def _choose_by_name(found: Plugins, role: Role, kind: str) -> Chosen[Any]:
+def choose_by_name(found: Plugins, role: Role, kind: str) -> Chosen[Any]:
+    """Choose a kind that has no options in the config.
+
+    Raises:
+        ConfigError: nobody offers the kind, or it needs options.
+    """
     provider = found.provider(role, kind)
     chosen = Chosen(
         role=role, provider=provider, options=convert_options({}, provider.config, where=SECTIONS[role])

@@ -68,6 +68,12 @@ class Backend(ABC):
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text on its own, without template or special tokens."""
 
+    async def trim(self) -> None:  # noqa: B027 - what keeps nothing has nothing to let go of
+        """Let go of what can be made anew, such as caches; answers that are being written go on.
+
+        Called when memory is short, or now and then; nothing unless overridden.
+        """
+
 
 class Embedder(ABC):
     """Turns texts into vectors whose inner product tells how near their meanings are."""
@@ -91,6 +97,9 @@ class Embedder(ABC):
         A text without anything to embed gets a row of zeros.
         """
 
+    async def trim(self) -> None:  # noqa: B027 - what keeps nothing has nothing to let go of
+        """Let go of what can be made anew, such as vectors of texts; calls that are running go on."""
+
 
 class Processor(ABC):
     """Cuts a document into chunks and scores the information density of each."""
@@ -106,6 +115,9 @@ class Processor(ABC):
 
         The same document gives the same chunks. An empty one gives none.
         """
+
+    async def trim(self) -> None:  # noqa: B027 - what keeps nothing has nothing to let go of
+        """Let go of what can be made anew; calls that are running go on."""
 
 
 class Retriever(ABC):
@@ -168,6 +180,9 @@ class Retriever(ABC):
         """
         return ()
 
+    async def trim(self) -> None:  # noqa: B027 - what keeps nothing has nothing to let go of
+        """Let go of what can be made anew, never of a document; calls that are running go on."""
+
 
 class ContextSampler(ABC):
     """Chooses the different contexts that several reasoning paths read."""
@@ -198,7 +213,8 @@ class Synthesis(msgspec.Struct, frozen=True, kw_only=True):
 
     ``answer`` yields it and ends with a ``finish_reason``. ``chosen`` is the index of the candidate that
     was taken as it is, None when a new text was written. ``agreement`` in [0, 1] is how alike the
-    candidates were. ``dissenting`` are the indexes of those that say something else than the answer.
+    candidates were. ``dissenting`` are the indexes of those that say something else than the answer; where a
+    new text was written and none is named, that is not known.
     ``supported`` tells whether what was read bears the answer out, None where that cannot be told: with
     False, and so configured, the caller is told that the text does not say it.
     """

@@ -9,13 +9,14 @@ import msgspec
 
 from openkimi.diagnosis import Finding
 from openkimi.logs import configure_logging
-from openkimi.shell import config_option, config_path
+from openkimi.shell import config_path, takes_config, wrapped
 
+_INDENT = " " * 6
 _MARKS = {"good": "  ok", "warning": "note", "broken": "FAIL"}
 
 
 @click.command()
-@config_option
+@takes_config
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(config: str | None, as_json: bool) -> None:
     """Look for what keeps the gateway from working, and say what to do; ends with 1 where something is."""
@@ -34,6 +35,10 @@ def doctor(config: str | None, as_json: bool) -> None:
 
 
 def _show(finding: Finding) -> None:
-    click.echo(f"{_MARKS[finding.state]}  {finding.what}: {finding.says}")
+    _say(f"{_MARKS[finding.state]}  {finding.what}: {finding.says}")
     if finding.remedy:
-        click.echo(f"      {finding.remedy}")
+        _say(f"{_INDENT}{finding.remedy}")
+
+
+def _say(line: str) -> None:
+    click.echo(wrapped(line, sys.stdout, indent=_INDENT))

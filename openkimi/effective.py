@@ -64,6 +64,7 @@ def options_of(config: Config) -> Iterator[tuple[str, Any]]:
     yield from _flat("server", config.server)
     yield "plugins.load", config.plugin_section.load
     yield "plugins.block", config.plugin_section.block
+    yield "plugins.public", config.plugin_section.public
     for name, options in sorted(config.plugin_options.items()):
         yield from _flat(f"plugins.options.{name}", options)
     yield "preload", config.preload

@@ -34,9 +34,11 @@ from openkimi.memory import Memory
 from openkimi.messages import Delta, GenerateRequest, Message
 from openkimi.pipeline import Event
 from openkimi.preloading import preload_paths, read_preloads
+from openkimi.process_memory import give_back
 from openkimi.progress import Report, ignore
 from openkimi.statistics import Statistics, Tally
 from openkimi.streams import merge
+from openkimi.trimming import trim_each
 from openkimi.turn import Ask, new_share
 
 _ASKS_AT_ONCE = 8
@@ -340,6 +342,19 @@ class KimiEngine:
     async def chat(self, query: str) -> str:
         """Ask about the ingested documents, in a conversation that remembers what was said."""
         return "".join([piece async for piece in self.stream_chat(query)])
+
+    async def trim(self) -> None:
+        """Let go of what can be made anew, and give the memory back to the system; requests go on meanwhile.
+
+        A component that fails at it is named in the log.
+        """
+        self._enter_loop()
+        if self._opened is None:
+            return
+        memory = self._opened.memory
+        await trim_each([self._opened.backend, self._opened.embedder, *memory.parts])
+        self._tally.trims += 1
+        await asyncio.to_thread(give_back)
 
     async def stream_chat(self, query: str) -> AsyncGenerator[str, None]:
         """Ask as :meth:`chat` does and yield the answer piece by piece."""

@@ -17,6 +17,7 @@ from typing import Any
 from openkimi.config import Chosen, Config, build_config, read_config
 from openkimi.diagnosis import Finding
 from openkimi.errors import ConfigError
+from openkimi.faults import faults_of
 from openkimi.patience import START_SECONDS, within
 from openkimi.plugins import in_one_line
 from openkimi.sections import ServerSection
@@ -31,11 +32,12 @@ def examine(path: str | None) -> Iterator[Finding]:
     """Look at everything in turn; ``path`` is the config's, None for the built-in defaults."""
     yield from _python()
     yield from _packages()
+    raw: dict[str, Any] = {}
     try:
-        config = build_config(read_config(path) if path else {})
+        raw = read_config(path) if path else raw
+        config = build_config(raw)
     except ConfigError as error:
-        remedy = "mend the config; docs/configuration.md lists every option"
-        yield Finding(what="config", state="broken", says=error.message, remedy=remedy)
+        yield from _faults(raw, error)
         return
     yield Finding(what="config", says=f"{path or 'the built-in defaults'}: good")
     yield from _plugins(config)
@@ -43,6 +45,14 @@ def examine(path: str | None) -> Iterator[Finding]:
         yield from _component(chosen)
     yield from _address(config.server)
     yield from _disk()
+
+
+def _faults(raw: dict[str, Any], first: ConfigError) -> Iterator[Finding]:
+    *others, last = faults_of(raw, first)
+    for says in others:
+        yield Finding(what="config", state="broken", says=says)
+    remedy = "mend the config; docs/configuration.md lists every option"
+    yield Finding(what="config", state="broken", says=last, remedy=remedy)
 
 
 def _python() -> Iterator[Finding]:

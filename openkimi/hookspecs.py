@@ -23,6 +23,9 @@ PROJECT = "openkimi"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
+PUBLIC = {"openkimi_public": True}
+"""The ``opt`` of a route that is to need no key, where ``plugins.public`` of the config names its plugin."""
+
 
 @hookspec
 def register_backends() -> Iterable[Provider[Backend]]:  # type: ignore[empty-body]

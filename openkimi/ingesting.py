@@ -167,6 +167,9 @@ class _Watched(Embedder):
         self._activity.note()
         return vectors
 
+    async def trim(self) -> None:
+        await self._embedder.trim()
+
 
 async def _known(memory: Memory, document_id: str, tenant: str) -> DocumentInfo:
     info = await memory.get(document_id, tenant)

@@ -17,6 +17,7 @@ from openkimi.errors import DocumentNotFound
 from openkimi.progress import Progress, Report, ignore, logging, reporting
 from openkimi.refreshing import Refreshing
 from openkimi.reranking import Reranker
+from openkimi.trimming import Trims
 
 log = structlog.get_logger()
 
@@ -52,6 +53,16 @@ class Memory:
     async def refresh(self) -> None:
         """Begin to process anew, in the background, what another processor or version has stored."""
         await self._refreshing.schedule_outdated()
+
+    @property
+    def parts(self) -> Sequence[Trims]:
+        """What it is made of that may hold memory it can do without, itself included."""
+        reranking = () if self._reranker is None else (self._reranker, self._reranker.embedder)
+        return (self, self._processor, self.retriever, *reranking)
+
+    async def trim(self) -> None:
+        """Forget which chunks are the densest of their documents."""
+        self._densest.clear()
 
     async def close(self) -> None:
         """Stop what runs in the background."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Literal
 
 import click
 import msgspec
@@ -18,6 +19,10 @@ from openkimi.errors import ConfigError
 from openkimi.plugins import SECTIONS
 from openkimi.providers import ROLES, Role
 
+Kind = Role | Literal["routes"]
+KINDS: tuple[Kind, ...] = (*ROLES, "routes")
+"""What a package can offer: a kind of component, or routes of the application."""
+
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _PLACEHOLDER = re.compile(r"%(\w+)%")
 _COMMON = {"pyproject.toml": "pyproject.toml", "README.md": "README.md", "gitignore": ".gitignore"}
@@ -25,15 +30,15 @@ _COMMON = {"pyproject.toml": "pyproject.toml", "README.md": "README.md", "gitign
 
 @click.command("new-plugin")
 @click.argument("name", metavar="NAME")
-@click.option("--kind", type=click.Choice(ROLES), required=True, help="What it offers.")
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="What it offers.")
 @click.option(
     "--path", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where.  [default: here]"
 )
-def new_plugin(name: str, kind: Role, path: Path) -> None:
+def new_plugin(name: str, kind: Kind, path: Path) -> None:
     """Write a package for a plugin of your own, with a test of all that its contract promises.
 
-    NAME is what users will write in the config, in small letters, digits and hyphens. The folder
-    openkimi-NAME is new afterwards, and its tests pass as it is, installed or not.
+    NAME is what users will write in the config, in small letters, digits and hyphens; of routes it is their
+    address. The folder openkimi-NAME is new afterwards, and its tests pass as it is, installed or not.
     """
     values = _values(name.removeprefix("openkimi-"), kind)
     folder = path / values["distribution"]
@@ -47,7 +52,7 @@ def new_plugin(name: str, kind: Role, path: Path) -> None:
     click.echo(f"  cd {folder} && python -m pytest")
 
 
-def _values(name: str, role: Role) -> dict[str, str]:
+def _values(name: str, kind: Kind) -> dict[str, str]:
     """Tell what stands for each placeholder of the templates.
 
     Raises:
@@ -67,22 +72,26 @@ def _values(name: str, role: Role) -> dict[str, str]:
         "module": module,
         "distribution": f"openkimi-{name}",
         "Class": "".join(part.title() for part in name.split("-")),
-        "role": role,
-        "config": _config(role, name),
+        "role": kind,
+        "config": _config(kind, name),
         "contract": str(CONTRACT_VERSION),
         "version": ".".join(openkimi.__version__.split(".")[:2]),
     }
 
 
-def _config(role: Role, kind: str) -> str:
-    """Write the config that chooses a kind."""
-    section, _, key = SECTIONS[role].partition(".")
-    more = {"mpr_candidates": 3} if section == "mpr" else {}
-    return msgspec.json.format(msgspec.json.encode({**more, section: {key: kind}}), indent=0).decode()
+def _config(kind: Kind, name: str) -> str:
+    """Write the config that chooses a component, or gives an option to routes."""
+    config: dict[str, object]
+    if kind == "routes":
+        config = {"plugins": {"options": {name.replace("-", "_"): {"most": 3}}}}
+    else:
+        section, _, key = SECTIONS[kind].partition(".")
+        config = {**({"mpr_candidates": 3} if section == "mpr" else {}), section: {key: name}}
+    return msgspec.json.format(msgspec.json.encode(config), indent=0).decode()
 
 
-def _write(folder: Path, role: Role, values: Mapping[str, str]) -> None:
-    for place, template in _files(role, values["module"]):
+def _write(folder: Path, kind: Kind, values: Mapping[str, str]) -> None:
+    for place, template in _files(kind, values["module"]):
         text = _PLACEHOLDER.sub(lambda match: values[match[1]], template.read_text("utf-8"))
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,11 +99,12 @@ def _write(folder: Path, role: Role, values: Mapping[str, str]) -> None:
     (folder / values["module"] / "py.typed").touch()
 
 
-def _files(role: Role, module: str) -> Iterator[tuple[str, Traversable]]:
-    """List the files of a package, each with its template."""
+def _files(kind: Kind, module: str) -> Iterator[tuple[str, Traversable]]:
+    """List the files of a package, each with its template: the kind's own, or else the common one."""
     templates = files(openkimi) / "templates"
     for template, place in _COMMON.items():
-        yield place, templates / "common" / f"{template}.txt"
-    yield f"{module}/__init__.py", templates / role / "plugin.py.txt"
-    yield f"{module}/{role}.py", templates / role / "component.py.txt"
-    yield f"tests/test_{module}.py", templates / role / "test.py.txt"
+        own = templates / kind / f"{template}.txt"
+        yield place, own if own.is_file() else templates / "common" / f"{template}.txt"
+    yield f"{module}/__init__.py", templates / kind / "plugin.py.txt"
+    yield f"{module}/{kind}.py", templates / kind / "component.py.txt"
+    yield f"tests/test_{module}.py", templates / kind / "test.py.txt"

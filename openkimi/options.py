@@ -44,7 +44,7 @@ def convert_options(raw: Mapping[str, Any], struct: type[S], *, where: str) -> S
     try:
         return msgspec.convert(raw, struct, dec_hook=decode_secret)
     except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error), raw, where, known)) from error
+        raise ConfigError(_explain(str(error), raw, where, struct)) from error
 
 
 def decode_secret(target: type, value: Any) -> Any:
@@ -60,12 +60,12 @@ def suggest(name: str, known: list[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
 
 
-def _unknown_option(where: str, name: str, known: list[str]) -> str:
+def _unknown_option(where: str, name: str, known: list[str] | None) -> str:
     place = f"{where}.{name}" if where else name
-    return f"{place}: unknown option; {suggest(name, known)}"
+    return f"{place}: unknown option" + ("" if known is None else f"; {suggest(name, known)}")
 
 
-def _explain(text: str, raw: Mapping[str, Any], where: str, known: list[str]) -> str:
+def _explain(text: str, raw: Mapping[str, Any], where: str, struct: type[msgspec.Struct]) -> str:
     """Rewrite msgspec's message so that it starts with the path and ends with the value."""
     match = _AT.search(text)
     path = match["path"] if match else ""
@@ -75,11 +75,28 @@ def _explain(text: str, raw: Mapping[str, Any], where: str, known: list[str]) ->
     if missing := _MISSING.match(reason):
         return f"{place}.{missing['name']}: required, but not given".removeprefix("the config.")
     if unknown := _UNKNOWN.match(reason):
-        return f"{place}.{unknown['name']}: unknown option".removeprefix("the config.")
+        return _unknown_option(place, unknown["name"], _options_at(struct, path))
     reason = reason.replace("`", "")
     value = _value_at(raw, path)
     shown = f" ({value})" if value is not None else ""
     return f"{place}: {reason[0].lower()}{reason[1:]}{shown}"
+
+
+def _options_at(struct: type[msgspec.Struct], path: str) -> list[str] | None:
+    """List the options of the Struct inside of another one that a path leads to, if one can follow it."""
+    found = _struct_in(msgspec.inspect.type_info(struct))
+    for name in re.findall(r"\.([^.\[]+)", path):
+        kinds = {field.encode_name: field.type for field in found.fields} if found else {}
+        found = _struct_in(kinds.get(name))
+    return [field.encode_name for field in found.fields] if found else None
+
+
+def _struct_in(kind: object) -> msgspec.inspect.StructType | None:
+    """Return the Struct that a value may be, or those in it: behind limits, beside None, in a list."""
+    if isinstance(kind, msgspec.inspect.StructType):
+        return kind
+    inner = [getattr(kind, name, None) for name in ("type", "item_type", "value_type")]
+    return next(filter(None, map(_struct_in, [*inner, *getattr(kind, "types", ())])), None) if kind else None
 
 
 def _value_at(raw: Any, path: str) -> str | None:

@@ -47,6 +47,7 @@ SECTIONS: dict[Role, str] = {
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_PREFIX = f"{PROJECT}_"
 
 Offer = Provider[Any] | click.Command | type[msgspec.Struct]
 
@@ -55,7 +56,8 @@ class PluginReport(msgspec.Struct, kw_only=True):
     """What became of one plugin; ``kinds`` lists its components by role, ``reason`` says why it failed.
 
     Of one that is in use the reason is something that it did wrong all the same.
-    ``remedy`` says what to do about that, ``routes`` lists the methods and addresses that it serves.
+    ``remedy`` says what to do about that, ``routes`` lists the methods and addresses that it serves. Those in
+    ``public`` need no key; those in ``asks_public`` are to need none, which the config does not allow.
     """
 
     name: str
@@ -69,12 +71,20 @@ class PluginReport(msgspec.Struct, kw_only=True):
     kinds: dict[Role, list[str]] = {}
     commands: list[str] = []
     routes: list[str] = []
+    public: list[str] = []
+    asks_public: list[str] = []
 
     def fail(self, error: BaseException, *, hook: str = "") -> None:
         """Note that the plugin cannot be used, and why."""
         self.state, self.reason = "failed", f"{hook}: {in_one_line(error)}" if hook else in_one_line(error)
-        self.remedy = f'mend that, or leave the plugin out: "plugins": {{"block": ["{self.name}"]}}'
-        self.routes.clear()
+        self.remedy = f"mend that, or {self.without}"
+        for routes in (self.routes, self.public, self.asks_public):
+            routes.clear()
+
+    @property
+    def without(self) -> str:
+        """What to do to be without the plugin."""
+        return f'leave the plugin out: "plugins": {{"block": ["{self.name}"]}}'
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +112,7 @@ class Plugins:
 
     def __init__(self) -> None:
         self.reports: list[PluginReport] = []
+        self.absent: list[str] = []
         self.commands: dict[str, list[tuple[str, click.Command]]] = {}
         self.app_hooks: list[Hook] = []
         self.options: dict[str, type[msgspec.Struct]] = {}
@@ -127,6 +138,17 @@ class Plugins:
             raise PluginError(self._clash(where, kind, [name for name, _ in offers]))
         raise PluginError(self._missing(where, role, kind))
 
+    def report_of(self, role: Role, provider: Provider[Any]) -> PluginReport | None:
+        """Return the report of the plugin that offers a kind; another loading of it has other providers."""
+        for name, offered in self._offers[role].get(provider.kind, []):
+            if offered.module == provider.module:
+                return next((report for report in self.reports if report.name == name), None)
+        return None
+
+    def offered(self, plugin: str, role: Role, kind: str) -> Provider[Any]:
+        """Return the kind that a plugin offers, whoever else does."""
+        return next(provider for name, provider in self._offers[role][kind] if name == plugin)
+
     def options_of(self, raw: Mapping[str, Mapping[str, Any]]) -> dict[str, msgspec.Struct]:
         """Check the config's ``plugins.options`` and return those of each plugin that has some.
 
@@ -140,6 +162,27 @@ class Plugins:
             name: convert_options(raw.get(name, {}), struct, where=f"plugins.options.{name}")
             for name, struct in self.options.items()
         }
+
+    def refuse_absent(self) -> None:
+        """Refuse a config that names a module which is not there: it wants what the module would do.
+
+        Raises:
+            ConfigError: there is such a name in its ``plugins.load``.
+        """
+        if self.absent:
+            raise ConfigError(f"{self.absent[0]}; is its folder on PYTHONPATH?")
+
+    def check_public(self, names: Sequence[str]) -> None:
+        """Check the config's ``plugins.public``.
+
+        Raises:
+            ConfigError: there is no plugin of a name.
+        """
+        known = sorted({report.name for report in self.reports})
+        for index, name in enumerate(names):
+            if name not in known:
+                where = f"plugins.public[{index}]"
+                raise ConfigError(f"{where}: there is no plugin '{name}'; {suggest(name, known)}")
 
     def offer(self, report: PluginReport, hook: str, offered: Offer) -> None:
         """Enter what a plugin's hook offers: options, a command, or a provider under its kind and aliases."""
@@ -187,10 +230,7 @@ def load_plugins(
     """Load the installed plugins, the modules named by ``load`` and the objects in ``plugins``.
 
     Installed ones are loaded in the order of their names, and a module once, however it is named. One that
-    fails is reported, not raised.
-
-    Raises:
-        ConfigError: a name in ``load`` is no module that can be found.
+    fails is reported, not raised, and so is a name in ``load`` that is no module.
     """
     found = Plugins()
     for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
@@ -198,11 +238,16 @@ def load_plugins(
     for index, module in enumerate(load):
         _load_module(found, module, block, where=f"plugins.load[{index}]")
     for plugin in plugins:
-        name = getattr(plugin, "__name__", type(plugin).__name__)
-        if isinstance(plugin, ModuleType) and any(report.module == name for report in found.reports):
+        module = getattr(plugin, "__name__", type(plugin).__name__)
+        if isinstance(plugin, ModuleType) and any(report.module == module for report in found.reports):
             continue
-        _register(found, plugin, PluginReport(name=name, module=name))
+        _register(found, plugin, PluginReport(name=_name_of(module), module=module))
     return found
+
+
+def _name_of(module: str) -> str:
+    """Name the plugin of a module that no entry point names: ``openkimi_tide`` is ``tide``."""
+    return module.removeprefix(_PREFIX) or module
 
 
 def _load_entry_point(found: Plugins, entry_point: EntryPoint, block: Sequence[str]) -> None:
@@ -219,9 +264,14 @@ def _load_entry_point(found: Plugins, entry_point: EntryPoint, block: Sequence[s
 def _load_module(found: Plugins, module: str, block: Sequence[str], *, where: str) -> None:
     if any(report.module == module for report in found.reports):
         return
-    if not _exists(module):
-        raise ConfigError(f"{where}: no module named '{module}'; is its folder on PYTHONPATH?")
-    _import(found, PluginReport(name=module, module=module), block)
+    report = PluginReport(name=_name_of(module), module=module)
+    if _exists(module):
+        _import(found, report, block)
+        return
+    report.state, report.reason = "failed", f"no module named '{module}'"
+    report.remedy = f"mend its name in {where}, or put its folder on PYTHONPATH"
+    found.reports.append(report)
+    found.absent.append(f"{where}: {report.reason}")
 
 
 def _exists(module: str) -> bool:

@@ -1,24 +1,33 @@
-"""Tells questions, which a text may not answer, from other requests, which it need not."""
+"""Tells questions, which a text may not answer, from other requests, which it need not.
+
+In English and Chinese, and rather not than wrongly: what is not recognised as a question is answered.
+"""
 
 from __future__ import annotations
 
 import re
 
-_ENGLISH = re.compile(
-    r"(?:(?:and|so|then|but|also)\s+)?"
-    r"(?:(?:(?:in|at|on|from|by|to|for|of|under|with)\s+)?(?:who|whom|whose|what|when|where|which|why|how)\b"
-    r"|(?:is|are|was|were|do|does|did|has|have|had)\s)",
-    re.IGNORECASE,
+from openkimi import questioning_chinese as chinese
+from openkimi import questioning_english as english
+
+_LONGEST_QUOTE = 500
+_QUOTED = re.compile(
+    "|".join(
+        f"{begin}[^{end}\\n]{{0,{_LONGEST_QUOTE}}}{end}"
+        for begin, end in ('""', "“”", "‘’", "「」", "『』", "《》", "``")
+    )
 )
-_CHINESE = re.compile(
-    "[吗呢]|什么|谁|哪|(?<![这那好前后用写举列出说讲起取来])几(?!乎)|多少|多[大长高久远]|怎|为何|何[时处人]|是否|"
-    "有没有|是不是"
-)
+_SENTENCE_END = re.compile(r"(?<=[?？!！。；;\n])|(?<=\.)\s")
 
 
 def is_question(text: str) -> bool:
     """Tell whether a text asks for something that another one may state, in English or Chinese.
 
-    "Write a poem about it" does not: no text could bear the answer out.
+    "Write a poem about it" does not, nor does "Could you write one?": no text could bear the answer out. One
+    such request among questions is enough, and what is quoted asks nothing.
     """
-    return any(mark in text for mark in "?？") or bool(_ENGLISH.match(text.strip()) or _CHINESE.search(text))
+    unquoted = _QUOTED.sub(" ", text)
+    text = unquoted if re.search(r"\w", unquoted) else text
+    sentences = [sentence for part in _SENTENCE_END.split(text) if (sentence := part.strip())]
+    asks = any(english.asks(sentence) or chinese.asks(sentence) for sentence in sentences)
+    return asks and not any(english.requests(each) or chinese.requests(each) for each in sentences)

@@ -12,6 +12,7 @@ import structlog
 
 from openkimi.citing import Citing
 from openkimi.contracts import Backend, Candidate, Synthesizer
+from openkimi.degrading import blame
 from openkimi.documents import Hit
 from openkimi.messages import Delta, GenerateRequest, Usage
 from openkimi.path_accounting import receipts_of
@@ -73,8 +74,26 @@ class Reasoner:
             ask_model=ask_model,
             constrained=is_constrained(ask.request),
         )
-        await made.begin(question, walk.walked)
+        async with aclosing(made):
+            await made.begin(question, walk.walked)
+            async with aclosing(self._made(made, walk, ask, prepared, citing, prompts, choice)) as events:
+                async for event in events:
+                    yield event
+
+    async def _made(
+        self,
+        made: Synthesising,
+        walk: Walk,
+        ask: Ask,
+        prepared: Prepared,
+        citing: Citing,
+        prompts: SharedPrompts,
+        choice: int,
+    ) -> AsyncGenerator[Delta | Receipt, None]:
+        """Yield what was made of the paths, or that it is declined."""
         declined = made.supported is False and self._declines(ask, prepared)
+        if declined:
+            await made.aclose()
         answer = self._declining(prepared.turn.last) if declined else made.deltas()
         passages = () if declined else _read_for(walk.walked, made.chosen)
         async with aclosing(citing.follow(answer, passages, choice=choice)) as events:
@@ -87,7 +106,8 @@ class Reasoner:
                 reasoned = _reasoned(walk, made, choice=choice, declined=declined, usage=spent)
                 dissenting = None if declined else made.dissenting
                 paths_told = await _receipts(walk, prepared, dissenting, quotes=citing.wanted)
-                yield citing.reason(msgspec.structs.replace(reasoned, candidates=paths_told))
+                reasoned = msgspec.structs.replace(reasoned, candidates=paths_told)
+                yield citing.reason(reasoned, made.degraded)
                 shown = Usage() if declined else await made.shown()
                 counted = (prompts.once(at, usage) for at, usage in walk.usages.items())
                 told = _told(sum(counted, start=synthesis), shown)
@@ -112,9 +132,8 @@ class Reasoner:
             try:
                 return bool(self._synthesizer.settled(question, candidates, paths))
             except Exception as error:
-                kind = self._mpr.synthesis
-                log.warning("synthesizer_failed", kind=kind, method="settled", error=type(error).__name__)
-                log.debug("synthesizer_failed_because", kind=kind, exc_info=error)
+                log.warning("not_settled", reason=blame(self._synthesizer, "settled", error))
+                log.debug("not_settled_because", exc_info=error)
                 return False
 
         return settled

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
 
 from openkimi.control import Described, Failed, Reloaded, Request, ask, gateways
 from openkimi.errors import OpenKimiError, RequestError
-from openkimi.shell import config_path
+from openkimi.shell import config_path, takes_config
 
 
 @click.command()
-@click.option(
-    "--config",
-    "-c",
-    metavar="FILE",
-    help="The config of the gateway.  [default: $OPENKIMI_CONFIG_PATH, or the one gateway that runs]",
-)
+@partial(takes_config, otherwise=", or that of the one gateway that runs")
 @click.option("--pid", type=int, help="The process of the gateway, where several serve one config.")
 def reload(config: str | None, pid: int | None) -> None:
     """Let a running gateway read its config anew, and wait till it answers by it.

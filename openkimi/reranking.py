@@ -13,8 +13,8 @@ import structlog
 from numpy.typing import NDArray
 
 from openkimi.contracts import Embedder
+from openkimi.degrading import leave_out
 from openkimi.documents import Hit
-from openkimi.errors import OpenKimiError
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class Reranker:
     """
 
     def __init__(self, embedder: Embedder, *, milliseconds: int) -> None:
-        self._embedder = embedder
+        self.embedder = embedder
         self._seconds = milliseconds / 1000
         self._known: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
 
@@ -45,8 +45,8 @@ class Reranker:
             return hits
         try:
             cosines = await self._cosines(question, best)
-        except OpenKimiError as error:
-            log.warning("not_reranked", error=error.message)
+        except Exception as error:  # noqa: BLE001 - it is a plugin's
+            leave_out("reranker", self.embedder, "embed", error)
             return hits
         order = sorted(cosines, key=lambda at: -cosines[at])
         scores = [1 / (_RANK_CONSTANT + rank) for rank in range(1, len(hits) + 1)]
@@ -55,27 +55,32 @@ class Reranker:
         scored = [msgspec.structs.replace(hit, score=score) for hit, score in zip(hits, scores, strict=True)]
         return sorted(scored, key=lambda hit: -hit.score)
 
+    async def trim(self) -> None:
+        """Forget the vectors of chunks."""
+        self._known = OrderedDict()
+
     async def _cosines(self, question: str, hits: Sequence[Hit]) -> dict[int, float]:
         """Tell how near the hits are that there is time for, by their place in the search's order."""
+        known = self._known  # a trim meanwhile puts another one in its place
         loop = asyncio.get_running_loop()
         end = loop.time() + self._seconds
         try:
             async with asyncio.timeout_at(end):
-                [vector] = await self._embedder.embed([question], input_type="query")
+                [vector] = await self.embedder.embed([question], input_type="query")
         except TimeoutError:
             return {}
-        missing = {hit.chunk.key: hit.chunk.text for hit in hits if hit.chunk.key not in self._known}
-        await self._embed(missing, end)
+        missing = {hit.chunk.key: hit.chunk.text for hit in hits if hit.chunk.key not in known}
+        await self._embed(missing, known, end)
         found = dict[int, float]()
         for at, key in enumerate(hit.chunk.key for hit in hits):
-            if key in self._known:
-                self._known.move_to_end(key)
-                found[at] = float(self._known[key].astype(np.float32) @ vector)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+            if key in known:
+                known.move_to_end(key)
+                found[at] = float(known[key].astype(np.float32) @ vector)
+        while len(known) > _REMEMBERED:
+            known.popitem(last=False)
         return found
 
-    async def _embed(self, texts: dict[str, str], end: float) -> None:
+    async def _embed(self, texts: dict[str, str], known: dict[str, NDArray[np.float16]], end: float) -> None:
         """Embed one text, and then as many at once as the time that it took promises to be possible."""
         loop = asyncio.get_running_loop()
         waiting, count = iter(texts.items()), 1
@@ -83,9 +88,9 @@ class Reranker:
             async with asyncio.timeout_at(end):
                 while batch := list(itertools.islice(waiting, count)):
                     began = loop.time()
-                    vectors = await self._embedder.embed([text for _, text in batch])
+                    vectors = await self.embedder.embed([text for _, text in batch])
                     for (key, _), vector in zip(batch, vectors, strict=True):
-                        self._known[key] = vector.astype(np.float16)
+                        known[key] = vector.astype(np.float16)
                     each = max(1e-6, (loop.time() - began) / len(batch))
                     count = max(1, int(_SHARE * (end - loop.time()) / each))
         except TimeoutError:

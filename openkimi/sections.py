@@ -169,6 +169,20 @@ class ServerSection(Section, frozen=True, kw_only=True):
         Annotated[float, msgspec.Meta(gt=0)] | None,
         msgspec.Meta(description="Seconds a request may take, its wait included; null: any time."),
     ] = 600.0
+    trim_interval: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        msgspec.Meta(
+            description="Seconds after which caches are emptied and memory is given back, if anything was "
+            "done meanwhile; null: never."
+        ),
+    ] = None
+    memory_ceiling: Annotated[
+        int | str | None,
+        msgspec.Meta(
+            description="The most memory that the process should have, like 4GiB, its model included: above "
+            "it the same is done at once; null: any."
+        ),
+    ] = None
 
     @property
     def needs_key(self) -> bool:
@@ -180,6 +194,13 @@ class ServerSection(Section, frozen=True, kw_only=True):
         """The largest request body in bytes."""
         return parse_size(self.max_body_size, where="server.max_body_size")
 
+    @property
+    def memory_ceiling_bytes(self) -> int | None:
+        """The most memory of the process in bytes, None for any."""
+        if self.memory_ceiling is None:
+            return None
+        return parse_size(self.memory_ceiling, where="server.memory_ceiling")
+
 
 class PluginsSection(Section, frozen=True, kw_only=True):
     """Which plugins are loaded beside, or left out of, the installed ones."""
@@ -188,6 +209,10 @@ class PluginsSection(Section, frozen=True, kw_only=True):
         tuple[str, ...], msgspec.Meta(description="Modules to load beside the installed ones.")
     ] = ()
     block: Annotated[tuple[str, ...], msgspec.Meta(description="Plugins to leave out, by name.")] = ()
+    public: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Plugins whose routes need no key where they are marked so, by name."),
+    ] = ()
     options: Annotated[
         dict[str, dict[str, Any]],
         msgspec.Meta(description="What plugins for the application are told, by the plugin's name."),

@@ -1,11 +1,15 @@
-"""What the commands that read documents have in common: their files, their config, their logs."""
+"""What the commands have in common: their config, and the files that they read."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
+from typing import Any, TextIO
 
 import click
 import msgspec
@@ -19,17 +23,34 @@ from openkimi.sections import ServerSection
 
 STDIN = "-"
 
-config_option = click.option(
-    "--config",
-    "-c",
-    metavar="FILE",
-    help="The config.json.  [default: $OPENKIMI_CONFIG_PATH, or the built-in defaults]",
-)
+Command = Callable[..., None]
+_DEFAULTS = ", or the built-in defaults"
+
 tenant_option = click.option(
     "--tenant",
     metavar="NAME",
     help="The name of the API key whose documents these are; required where the config has keys.",
 )
+
+
+def config_option(command: Command, *, otherwise: str = _DEFAULTS) -> Command:
+    """Let a command take its config as an option; ``otherwise`` tells of what comes after the environment."""
+    told = f"The config.json.  [default: $OPENKIMI_CONFIG_PATH{otherwise}]"
+    return click.option("--config", "-c", metavar="FILE", help=told)(command)
+
+
+def takes_config(command: Command, *, otherwise: str = _DEFAULTS) -> Command:
+    """Let a command without other arguments take its config as the argument, too."""
+
+    @wraps(command)
+    def taking(argument: str | None, config: str | None, **others: Any) -> None:
+        if argument is not None and config is not None:
+            given = f"'{argument}', and '{config}' with --config"
+            raise click.UsageError(f"two configs: {given}; give one of them")
+        command(config=config if argument is None else argument, **others)
+
+    argument = click.argument("argument", required=False, metavar="[CONFIG]")
+    return argument(config_option(taking, otherwise=otherwise))
 
 
 class NamedText(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,3 +107,13 @@ async def read_text(path: Path | None, converter: Converter) -> NamedText:
 def config_path(given: str | None) -> str | None:
     """Return the path of the config: the one that was given, or that of the environment."""
     return given or os.environ.get("OPENKIMI_CONFIG_PATH") or None
+
+
+def wrapped(line: str, stream: TextIO, *, indent: str) -> str:
+    """Break a long line between words for a terminal; what a program or a file is to have stays one line."""
+    if not stream.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )

@@ -11,11 +11,11 @@ import msgspec
 
 from openkimi.config import build_config, read_config
 from openkimi.effective import Effective, effective
-from openkimi.shell import config_option, config_path
+from openkimi.shell import config_path, takes_config
 
 
 @click.command()
-@config_option
+@takes_config
 @click.option("--host", help="As for openkimi serve.")
 @click.option("--port", type=click.IntRange(0, 65535), help="As for openkimi serve.")
 @click.option("--mpr-candidates", type=click.IntRange(1, 32), help="As for openkimi serve.")

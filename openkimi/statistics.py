@@ -19,6 +19,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     written, over ``paths`` reasoning paths that were walked, and cost ``usage`` as their callers were told.
     ``running`` requests are being answered, ``waiting`` ones are not yet. ``documents`` were cut and stored.
     ``reloads`` of the config were begun, of which ``reloads_done`` took effect.
+    ``trims`` emptied the caches.
     """
 
     requests: int
@@ -31,6 +32,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     documents: int
     reloads: int
     reloads_done: int
+    trims: int
 
 
 class Tally:
@@ -38,7 +40,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.requests = self.failed = self.answers = self.paths = self.documents = 0
-        self.reloads = self.reloads_done = 0
+        self.reloads = self.reloads_done = self.trims = 0
         self.usage = Usage()
 
     @contextmanager
@@ -69,6 +71,7 @@ class Tally:
             documents=self.documents,
             reloads=self.reloads,
             reloads_done=self.reloads_done,
+            trims=self.trims,
         )
 
 

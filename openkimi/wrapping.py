@@ -34,3 +34,7 @@ class BackendWrapper(Backend):
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text."""
         return await self.backend.count_tokens(texts)
+
+    async def trim(self) -> None:
+        """Let go of what can be made anew."""
+        await self.backend.trim()

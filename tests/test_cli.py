@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,59 @@ def test_plugins_can_be_read_by_a_program() -> None:
     assert {"entropy", "lancedb", "scripted", "use"} <= {report["name"] for report in reports}
 
 
+PUBLIC_ROUTE = """
+from litestar import get
+from openkimi import PUBLIC, hookimpl
+
+@get("/health", opt=PUBLIC)
+async def health() -> str:
+    return "well"
+
+@hookimpl
+def register_routes():
+    return [health]
+"""
+
+
+def test_plugins_lists_routes_and_what_a_misspelt_one_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Routes are there, with those that need no key; a module that is not there is told and ends nothing."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "made_public.py").write_text(PUBLIC_ROUTE)
+    load = {"load": ["made_pubic", "made_public"]}
+
+    asks = run("plugins", write(tmp_path / "c.json", {"plugins": load}))
+    allowed = run("plugins", write(tmp_path / "d.json", {"plugins": {**load, "public": ["made_public"]}}))
+    del sys.modules["made_public"]
+
+    assert (asks.exit_code, asks.stderr) == (0, "")
+    assert (
+        "made_pubic: failed (no module named 'made_pubic')\n  mend its name in plugins.load[0]" in asks.stdout
+    )
+    assert (
+        "  GET /plugins/made_public/health: without a key if plugins.public named made_public\n"
+        in asks.stdout
+    )
+    assert "  GET /plugins/made_public/health: without a key\n" in allowed.stdout
+
+
+def test_plugins_that_offer_one_kind_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is when one looks for who they are; the kind is an error where a config chooses it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "made_dummy.py").write_text(
+        "from openkimi import Provider, hookimpl\n"
+        "@hookimpl\ndef register_backends():\n    return [Provider('dummy', None, description='Ours.')]"
+    )
+
+    shown = run("plugins", write(tmp_path / "c.json", {"plugins": {"load": ["made_dummy"]}}))
+    del sys.modules["made_dummy"]
+
+    assert shown.exit_code == 0
+    assert "  llm.type = dummy: Ours." in shown.stdout
+    assert "offered by the plugins scripted and made_dummy" in shown.stderr
+
+
 def test_hooks_lists_every_hook_with_its_purpose() -> None:
     """Each hook's signature and docstring are shown."""
     shown = run("hooks").output
@@ -52,6 +106,36 @@ def test_check_says_that_a_config_is_good(tmp_path: Path) -> None:
 
     assert result.exit_code == 0
     assert "good (llm.type = scripted" in result.output
+
+
+@pytest.mark.parametrize("command", ["check", "config", "doctor", "plugins"])
+def test_a_config_is_given_in_one_of_three_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """As the argument, as --config, or by the environment, whose config is the last choice; not twice."""
+    raw = {"llm": {"type": "dummy"}, "rag": {"persist": False}, "server": {"port": 0}}
+    path = write(tmp_path / "c.json", raw)
+
+    given = [run(command, path), run(command, "--config", path), run(command, "-c", path)]
+    twice = run(command, path, "-c", path)
+    monkeypatch.setenv("OPENKIMI_CONFIG_PATH", path)
+    given.append(run(command))
+    monkeypatch.setenv("OPENKIMI_CONFIG_PATH", "/no/such/file")
+    overridden, missing = run(command, path), run(command)
+
+    assert [result.exit_code for result in given] == [0, 0, 0, 0]
+    assert (twice.exit_code, "two configs" in twice.stderr) == (2, True)
+    assert (overridden.exit_code, missing.exit_code) == (0, 1 if command == "doctor" else 2)
+
+
+def test_check_wants_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to check in the defaults: the ways to name a file are told."""
+    monkeypatch.delenv("OPENKIMI_CONFIG_PATH", raising=False)
+
+    result = run("check")
+
+    assert result.exit_code == 2
+    assert "no config: name its file, or set OPENKIMI_CONFIG_PATH" in result.stderr
 
 
 @pytest.mark.parametrize("raw", [{"llm": {"type": "nope"}}, {"preload": ["/no/such/file"]}])

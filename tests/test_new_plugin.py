@@ -10,16 +10,19 @@ import sys
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from openkimi.cli import main
 from openkimi.config import build_config
+from openkimi.new_plugin import KINDS
 from openkimi.plugins import COMPONENT_HOOKS
 from openkimi.providers import ROLES
 
 ROOT = Path(__file__).parents[1]
-each_kind = pytest.mark.parametrize("kind", ROLES)
+each_kind = pytest.mark.parametrize("kind", KINDS)
+each_role = pytest.mark.parametrize("kind", ROLES)
 
 
 def new(folder: Path, kind: str, name: str = "sea-breeze") -> Result:
@@ -48,29 +51,30 @@ def test_its_own_tests_pass_at_once(tmp_path: Path, kind: str) -> None:
 
     printed = run("pytest", "-p", "no:cacheprovider", cwd=tmp_path / "openkimi-sea-breeze")
 
-    assert int(re.findall(r"(\d+) passed", printed)[-1]) > 30
+    assert int(re.findall(r"(\d+) passed", printed)[-1]) > (30 if kind in ROLES else 5)
 
 
-def test_its_tests_pass_when_it_is_installed(tmp_path: Path) -> None:
-    """An entry point and the tests name the same module, and it is loaded once."""
-    new(tmp_path, "sampler")
+@pytest.mark.parametrize("kind", ["sampler", "routes"])
+def test_its_tests_pass_when_it_is_installed(tmp_path: Path, kind: str) -> None:
+    """An entry point and the tests name the same module, which is loaded once, under the same name."""
+    new(tmp_path, kind)
     folder = tmp_path / "openkimi-sea-breeze"
     installed = tmp_path / "site" / "openkimi_sea_breeze-0.1.0.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: openkimi-sea-breeze\nVersion: 0.1.0\n")
-    (installed / "entry_points.txt").write_text("[openkimi]\nsea-breeze = openkimi_sea_breeze\n")
+    (installed / "entry_points.txt").write_text("[openkimi]\nsea_breeze = openkimi_sea_breeze\n")
     found = os.pathsep.join((str(installed.parent), str(folder), os.environ.get("PYTHONPATH", "")))
 
     listed = run("openkimi", "plugins", cwd=tmp_path, PYTHONPATH=found)
-    run("pytest", "-p", "no:cacheprovider", "-k", "config", cwd=folder, PYTHONPATH=found)
+    run("pytest", "-p", "no:cacheprovider", "-k", "config or callers", cwd=folder, PYTHONPATH=found)
 
-    assert "sea-breeze openkimi-sea-breeze 0.1.0: loaded" in listed
+    assert "sea_breeze openkimi-sea-breeze 0.1.0: loaded" in listed
 
 
 def test_they_pass_the_linter_and_the_type_checker(tmp_path: Path) -> None:
     """Every template keeps the style of the project, is formatted, and is typed to the last word."""
     packages = []
-    for kind in ROLES:
+    for kind in KINDS:
         new(tmp_path, kind, f"a-{kind}")
         packages += ["-p", f"openkimi_a_{kind}"]
         folder = tmp_path / f"openkimi-a-{kind}"
@@ -79,11 +83,11 @@ def test_they_pass_the_linter_and_the_type_checker(tmp_path: Path) -> None:
         run("ruff", "format", "--no-cache", "--check", "--config", ROOT / "pyproject.toml", ".", cwd=folder)
 
     cache = ROOT / ".mypy_cache" / "new_plugin"
-    paths = os.pathsep.join(str(tmp_path / f"openkimi-a-{kind}") for kind in ROLES)
+    paths = os.pathsep.join(str(tmp_path / f"openkimi-a-{kind}") for kind in KINDS)
     run("mypy", "--strict", "--cache-dir", cache, *packages, cwd=tmp_path, MYPYPATH=paths)
 
 
-@each_kind
+@each_role
 def test_its_readme_shows_a_config_that_works(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +104,21 @@ def test_its_readme_shows_a_config_that_works(
     assert chosen.provider.contract == 1
 
 
+def test_the_readme_of_routes_shows_a_config_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The option that the README sets is the plugin's, with the module on PYTHONPATH."""
+    new(tmp_path, "routes", "readme-routes")
+    monkeypatch.syspath_prepend(tmp_path / "openkimi-readme-routes")
+    readme = (tmp_path / "openkimi-readme-routes" / "README.md").read_text()
+    [shown] = re.findall(r"```json\n(.*?)```", readme, re.DOTALL)
+
+    plugins = {"load": ["openkimi_readme_routes"], **json.loads(shown)["plugins"]}
+    options = build_config({"plugins": plugins}).plugin_options
+
+    assert msgspec.to_builtins(options["readme_routes"]) == {"most": 3}
+
+
 @each_kind
 def test_it_can_be_packaged(tmp_path: Path, kind: str) -> None:
     """The package has an entry point in the group of OpenKimi, and its files bear its name."""
@@ -107,7 +126,7 @@ def test_it_can_be_packaged(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / "openkimi-sea-breeze"
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
 
-    assert project["entry-points"] == {"openkimi": {"sea-breeze": "openkimi_sea_breeze"}}
+    assert project["entry-points"] == {"openkimi": {"sea_breeze": "openkimi_sea_breeze"}}
     assert (project["name"], "license" in project) == ("openkimi-sea-breeze", False)
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
         ".gitignore",
@@ -147,7 +166,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 
 def test_every_component_hook_has_a_template() -> None:
-    """There is a template for each kind of component that a plugin can offer."""
+    """There is a template for each kind of component that a plugin can offer, and for routes."""
     folders = {folder.name for folder in (ROOT / "openkimi/templates").iterdir()}
 
-    assert folders == {"common", *COMPONENT_HOOKS.values()}
+    assert folders == {"common", *COMPONENT_HOOKS.values(), "routes"}

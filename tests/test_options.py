@@ -16,7 +16,9 @@ class Inner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     n_ctx: Annotated[int, msgspec.Meta(ge=256)] = 512
     names: list[str] = []
+    many: tuple[Inner, ...] = ()
     inner: Inner = Inner()
+    maybe: Annotated[Inner | None, msgspec.Meta(description="One in another.")] = None
     api_key: Secret | None = None
 
 
@@ -31,8 +33,10 @@ class Needy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         ({"n_ctx": 3}, "llm.n_ctx: expected int >= 256 (3)"),
         ({"names": ["a", 1]}, "llm.names[1]: expected str, got int (1)"),
         ({"nctx": 3}, "llm.nctx: unknown option; did you mean 'n_ctx'?"),
-        ({"zzz": 3}, "llm.zzz: unknown option; known: api_key, inner, n_ctx, names"),
-        ({"inner": {"dept": 1}}, "llm.inner.dept: unknown option"),
+        ({"zzz": 3}, "llm.zzz: unknown option; known: api_key, inner, many, maybe, n_ctx, names"),
+        ({"inner": {"dept": 1}}, "llm.inner.dept: unknown option; did you mean 'depth'?"),
+        ({"many": [{"dept": 1}]}, "llm.many[0].dept: unknown option; did you mean 'depth'?"),
+        ({"maybe": {"dept": 1}}, "llm.maybe.dept: unknown option; did you mean 'depth'?"),
     ],
 )
 def test_an_error_says_where_and_what(raw: dict[str, object], message: str) -> None:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 import structlog
 
@@ -116,6 +118,16 @@ class Saying(Chooser):
                 raise self.error
 
         return Synthesis(answer=answer())
+
+
+class Naming(Saying):
+    """Says that the second candidate dissents from its fixed deltas."""
+
+    async def synthesize(
+        self, question: str, candidates: Sequence[Candidate], generate: Generate
+    ) -> Synthesis:
+        made = await super().synthesize(question, candidates, generate)
+        return msgspec.structs.replace(made, dissenting=(1,))
 
 
 async def nothing() -> AsyncIterator[Delta]:
@@ -286,7 +298,7 @@ async def test_no_more_paths_run_than_the_backend_works_on(engine_of: Any) -> No
 
 
 async def test_a_settled_that_raises_is_no(engine_of: Any) -> None:
-    """The paths are walked on, and the log names the synthesizer and no text."""
+    """The paths are walked on, and the log names the class, its plugin and no text."""
 
     class Broken(Chooser):
         def settled(self, question: str, candidates: Sequence[Candidate], paths: int) -> bool:
@@ -298,7 +310,10 @@ async def test_a_settled_that_raises_is_no(engine_of: Any) -> None:
 
     warnings = [entry for entry in logs if entry["log_level"] == "warning"]
     assert result.mpr.walked == 3
-    assert {(entry["kind"], entry["error"]) for entry in warnings} == {("held", "ValueError")}
+    assert {entry["event"] for entry in warnings} == {"plugin_raised", "not_settled"}
+    assert all(
+        "Broken.settled raised ValueError" in entry.get("what", entry.get("reason")) for entry in warnings
+    )
     assert QUESTION not in str(warnings)
 
 
@@ -428,6 +443,23 @@ async def test_where_all_fail_one_error_says_so(engine_of: Any, takes_turns: boo
     assert raised.value.message == "all 3 reasoning paths failed; the first: one"
 
 
+async def test_an_error_that_a_backend_raises_again_says_it_once(engine_of: Any) -> None:
+    """A plugin may keep one error for all: what is added for one request is not there in the next."""
+    backend = Varied(*replies("a", "b"), takes_turns=True)
+    busy = BackendUnavailable("busy")
+
+    async def refuse(request: GenerateRequest) -> AsyncIterator[Delta]:
+        raise busy
+        yield
+
+    backend.generate = refuse  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(BackendUnavailable) as raised:
+            await outcome(engine_of(backend, Chooser()), about(2))
+
+    assert raised.value.message == "all 2 reasoning paths failed; the first: busy"
+
+
 async def test_a_refused_request_names_its_field_still(engine_of: Any) -> None:
     """An error about the request keeps its parameter."""
 
@@ -480,15 +512,58 @@ class Raising(Chooser):
     ids=["raises", "yields nothing", "yields no text", "fails before its first word"],
 )
 async def test_a_synthesizer_that_fails_is_left_out(engine_of: Any, synthesizer: Synthesizer) -> None:
-    """The answer is the first candidate, of which nothing is known, and the log names the kind."""
+    """The answer is the first candidate, of which nothing is known; receipt and log say what failed."""
     with structlog.testing.capture_logs() as logs:
         result = await outcome(engine_of(Varied(*replies("a", "b")), synthesizer), about(2))
 
     assert (result.text, result.deltas[-1].finish_reason) == ("a", "stop")
     assert (result.mpr.chosen, result.mpr.agreement, result.mpr.supported) == (0, None, None)
     assert [path.agrees for path in result.mpr.candidates] == [None, None]
-    [warning] = [entry for entry in logs if entry["event"] == "synthesizer_failed"]
-    assert warning["kind"] == "held"
+    [left_out] = result.receipt.degraded
+    [warning] = [entry for entry in logs if entry["event"] == "stage_left_out"]
+    assert (left_out.stage, left_out.reason) == (warning["stage"], warning["reason"])
+    assert left_out.stage == "synthesizer"
+
+
+@pytest.mark.parametrize(
+    ("told", "known"),
+    [
+        ({"agreement": "high"}, (0, None, None)),
+        ({"chosen": np.int64(1), "agreement": np.float32(0.5), "supported": np.bool_(True)}, (1, 0.5, True)),
+        ({"dissenting": np.array([1]), "supported": np.bool_(False)}, (None, 0.5, False)),
+        ({"dissenting": 1}, (0, None, None)),
+    ],
+    ids=["words", "numpy", "declined", "a number"],
+)
+async def test_what_a_synthesizer_tells_is_plain_or_left_out(
+    engine_of: Any, told: dict[str, Any], known: tuple[Any, ...]
+) -> None:
+    """A number of another library is taken for what it is; what is none makes it a synthesizer that fails."""
+    result = await outcome(engine_of(Varied(*replies("a b", "b c")), Chooser(**told)), about(2))
+
+    assert (result.mpr.chosen, result.mpr.agreement, result.mpr.supported) == known
+    msgspec.json.encode(result.receipt)
+
+
+async def test_an_answer_counts_its_usage_once_wherever_it_tells_it(engine_of: Any) -> None:
+    """Usage that comes before the end is part of what the last delta tells."""
+    early = Saying(Delta(content="a b"), Delta(usage=Usage(completion_tokens=7)), Delta(finish_reason="stop"))
+
+    result = await outcome(engine_of(Varied(*replies("a b", "b c")), early), about(2))
+
+    assert [delta.usage is None for delta in result.deltas] == [True, True, False]
+
+
+async def test_whether_others_agree_with_a_new_text_is_not_known(engine_of: Any) -> None:
+    """A synthesizer that writes has not compared them with it, unless it names some that dissent."""
+    writing = await outcome(engine_of(Varied(*replies("a b", "b c")), Writer()), about(2))
+    naming = await outcome(
+        engine_of(Varied(*replies("a b", "b c")), Naming(Delta(content="a"), Delta(finish_reason="stop"))),
+        about(2),
+    )
+
+    assert [path.agrees for path in writing.mpr.candidates] == [None, None]
+    assert [path.agrees for path in naming.mpr.candidates] == [True, False]
 
 
 async def test_an_answer_without_an_end_is_ended(engine_of: Any) -> None:
@@ -676,6 +751,46 @@ def test_a_receipt_of_some_answers_has_their_paths_only() -> None:
     assert receipt.agreement == 0.0
     assert [(entry.choice, entry.agreement) for entry in shown.mpr] == [(0, 0.2), (1, 0.1)]
     assert shown.agreement == 0.2
+
+
+class Held:
+    """An answer that keeps something until it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __aiter__(self) -> AsyncIterator[Delta]:
+        return self
+
+    async def __anext__(self) -> Delta:
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize(
+    "told", [{"chosen": 0}, {"chosen": None, "supported": False}], ids=["chosen", "declined"]
+)
+async def test_an_answer_that_is_not_read_is_closed_before_another_one_begins(
+    engine_of: Any, told: dict[str, Any]
+) -> None:
+    """What a synthesizer holds for it, and what it asked the model and left, is free at once."""
+    backend, held = Varied(*replies("a b", "b c"), takes_turns=True), Held()
+
+    class Holding(Chooser):
+        async def synthesize(
+            self, question: str, candidates: Sequence[Candidate], generate: Generate
+        ) -> Synthesis:
+            self.left = generate([Message(role="user", content="Which?")])
+            await anext(self.left)
+            return Synthesis(answer=held, **self.told)  # type: ignore[arg-type]
+
+    async with engine_of(backend, Holding(**told)) as engine:
+        async for event in engine.answer(about(2)):
+            if isinstance(event, Delta):
+                break
+        assert (held.closed, backend.running, backend.broken_off) == (1, 0, 1)
 
 
 # Honest answers

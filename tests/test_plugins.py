@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from openkimi import ConfigError, PluginError, Provider, hookimpl
+from openkimi.config import build_config
 from openkimi.plugins import HOOKS, load_plugins
 
 
@@ -131,10 +132,25 @@ def test_a_blocked_plugin_is_not_even_imported(module: Path) -> None:
     assert "made_loud" not in sys.modules
 
 
-def test_a_module_that_is_not_there_is_an_error() -> None:
-    """A name in plugins.load that cannot be found is a mistake in the config."""
+def test_a_plugin_has_one_name_whether_it_is_installed_or_not(module: Path) -> None:
+    """The module openkimi_tide is the plugin tide, as the entry points of such modules are named."""
+    (module / "openkimi_made_tide.py").write_text("raise RuntimeError('no luck')")
+    installed = {report.name for report in load_plugins().reports if report.module == "openkimi_metrics"}
+
+    report = load_plugins(load=["openkimi_made_tide"]).reports[-1]
+
+    assert installed == {"metrics"}
+    assert (report.name, report.module) == ("made_tide", "openkimi_made_tide")
+
+
+def test_a_module_that_is_not_there_is_reported_and_an_error_of_a_config() -> None:
+    """The others are listed beside it; a gateway without what its config names would be another one."""
+    report = load_plugins(load=["made_nowhere"]).reports[-1]
+
+    assert (report.state, report.reason) == ("failed", "no module named 'made_nowhere'")
+    assert report.remedy == "mend its name in plugins.load[0], or put its folder on PYTHONPATH"
     with pytest.raises(ConfigError, match=r"plugins.load\[0\]: no module named 'made_nowhere'"):
-        load_plugins(load=["made_nowhere"])
+        build_config({"plugins": {"load": ["made_nowhere"]}})
 
 
 def test_a_plugin_for_another_contract_says_so() -> None:

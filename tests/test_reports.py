@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,9 @@ from openkimi import Finding, Provider, hookimpl
 from openkimi.cli import main
 from openkimi.config import build_config
 from openkimi.doctor import doctor
+from openkimi.effective import changed
 from openkimi.examining import _component, examine, free_space
+from openkimi.shell import wrapped
 
 SECRET = "sk-0123456789abcdef"
 
@@ -95,6 +98,16 @@ def test_nothing_secret_is_shown(nowhere: Path) -> None:
     assert '{"name":"ada","key":"(hidden)"}' in plain.stdout
 
 
+def test_a_config_that_is_read_again_has_not_changed() -> None:
+    """What a reload tells to be other is other: keys and secrets are compared by what they are."""
+    limited = {"name": "ada", "key": SECRET + "2", "rate_limit": {"requests_per_minute": 5}}
+    raw = {"server": {"api_keys": [SECRET, limited], "rate_limit_store": "redis://:secret@h"}}
+    other = {"server": {**raw["server"], "api_keys": [SECRET]}}
+
+    assert changed(build_config(raw), build_config(raw)) == []
+    assert changed(build_config(raw), build_config(other)) == ["server.api_keys"]
+
+
 def test_without_a_config_the_defaults_are_shown(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's config counts where none is given, and is named."""
     assert {origin for _, origin, _ in options_of().values()} == {"default"}
@@ -110,6 +123,74 @@ def test_a_config_that_is_wrong_is_an_error_as_ever(nowhere: Path) -> None:
     result = run("config", "-c", write(nowhere / "c.json", llm={"type": "nope"}))
 
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
+# All that is wrong with a config
+
+WRONG = {
+    "llm": {"type": "dummy", "reply": 1},
+    "embedder": {"type": "uze"},
+    "processor": {"entropy_metod": "compression"},
+    "rag": {"embedding_model": "use", "top_k": 0},
+    "mpr": {"sampling": "nope", "gate": "no"},
+    "server": {"port": "x", "api_keys": [{"$env": "NOT_SET"}], "allowed_ips": ["here"]},
+    "plugins": {"load": ["made_nowhere"], "public": ["metric"], "options": {"metrics": {"enabled": 1}}},
+    "preloads": [],
+}
+PLACES = (
+    "llm.reply: expected str",
+    "embedder.type: no plugin offers the embedder 'uze'; did you mean 'use'?",
+    "processor.entropy_metod: unknown option; did you mean 'entropy_method'?",
+    "rag.embedding_model: an alias of embedder.type",
+    "rag.top_k: expected int >= 1",
+    "mpr.sampling: no plugin offers the sampler 'nope'",
+    "mpr.gate: expected bool",
+    "server.port: expected int, got str",
+    "server.api_keys[0]: the environment variable NOT_SET is not set",
+    "server.allowed_ips[0]: ",
+    "plugins.load[0]: no module named 'made_nowhere'",
+    "plugins.public[0]: there is no plugin 'metric'; did you mean 'metrics'?",
+    "plugins.options.metrics.enabled: expected bool",
+    "preloads: unknown option; did you mean 'preload'?",
+)
+
+
+def test_check_and_doctor_tell_all_that_is_wrong(nowhere: Path) -> None:
+    """Each section, and each option of those without a kind, has a line, and nothing is told twice."""
+    path = nowhere / "c.json"
+    path.write_text(json.dumps(WRONG))
+
+    checked, examined = run("check", str(path)), run("doctor", str(path))
+
+    lines = checked.stderr.splitlines()
+    assert (checked.exit_code, examined.exit_code) == (2, 1)
+    assert len(lines) == len(PLACES)
+    for place in PLACES:
+        assert [line for line in lines if line.startswith(f"openkimi: {place}")], place
+        assert f"FAIL  config: {place}" in examined.stdout
+
+
+def test_what_ends_a_start_beside_the_config_is_told_together(nowhere: Path) -> None:
+    """A file to preload, a certificate: one does not hide the other."""
+    tls = {"certificate": "/no/such.pem", "key": "/no/such.key"}
+
+    result = run("check", write(nowhere / "c.json", preload=["/no/such.txt"], server={"tls": tls}))
+
+    assert result.exit_code == 2
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == [
+        "preload[0]",
+        "server.tls.certificate",
+    ]
+
+
+def test_a_long_line_is_broken_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes to a file or a program stays one line."""
+    monkeypatch.setenv("COLUMNS", "20")
+    terminal, file = StringIO(), StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+
+    assert wrapped("FAIL  one two three four", terminal, indent="      ") == "FAIL  one two three\n      four"
+    assert wrapped("FAIL  one two three four", file, indent="") == "FAIL  one two three four"
 
 
 # openkimi doctor

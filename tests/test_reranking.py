@@ -54,6 +54,23 @@ def ordinals(found: Sequence[Hit]) -> list[int]:
     return [hit.chunk.ordinal for hit in found]
 
 
+async def test_a_trim_forgets_the_vectors() -> None:
+    """After it passages are embedded anew; one that runs meanwhile orders as it would have."""
+    embedder = Counting(seconds=0.001)
+    reranker = Reranker(embedder, milliseconds=5000)
+    before = await reranker.rerank("apple", hits(10, apples=[7]))
+    running = asyncio.ensure_future(reranker.rerank("apple", hits(10, apples=[7])))
+    await asyncio.sleep(0)
+
+    await reranker.trim()
+    meanwhile = await running
+    assert len(embedder.embedded) == 10
+    afterwards = await reranker.rerank("apple", hits(10, apples=[7]))
+
+    assert list(before) == list(meanwhile) == list(afterwards)
+    assert len(embedder.embedded) == 20
+
+
 async def test_what_is_nearer_comes_up() -> None:
     """A passage that the embedder finds near passes others, and scores fall from first to last."""
     found = await Reranker(Counting(), milliseconds=5000).rerank("apple", hits(10, apples=[7]))

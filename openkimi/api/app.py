@@ -18,6 +18,7 @@ from openkimi.api.plugin_routes import plugin_routers
 from openkimi.api.request_id import RequestIdMiddleware
 from openkimi.api.routers import chat_router, create_health_router, schema_router
 from openkimi.engine import KimiEngine
+from openkimi.trimming import Trimming
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
@@ -46,7 +47,7 @@ def app_of(gateway: Gateway, *, lifespan: Lifespan | None = None) -> Litestar:
     gateway.keys.read()
     app = Litestar(
         route_handlers=[chat_router(gateway), *plugin_routers(gateway), create_health_router()],
-        lifespan=[lifespan or engine.lifespan, gateway.limits.lifespan],
+        lifespan=[lifespan or engine.lifespan, gateway.limits.lifespan, Trimming(engine).lifespan],
         cors_config=cors_config(server),
         exception_handlers={Exception: handle},
         logging_config=None,

@@ -59,7 +59,7 @@ class KeyRing:
             NotAuthorizedException: it shows none or a wrong one.
         """
         if not self._engine.config.server.needs_key:
-            connection.scope["state"][_TENANT] = ANONYMOUS
+            let_pass(connection)
             return
         shown = connection.headers.get("x-api-key") or _bearer(connection.headers.get("authorization", ""))
         if not shown:
@@ -88,8 +88,13 @@ class KeyRing:
         return KeyFile(server.api_keys_file, server.api_keys) if server.api_keys_file is not None else None
 
 
+def let_pass(connection: Connection) -> None:
+    """Let a connection pass as nobody's, whatever key it shows."""
+    connection.scope["state"][_TENANT] = ANONYMOUS
+
+
 def caller_of(connection: Connection) -> Caller:
-    """Return who sent a request that :meth:`KeyRing.authenticate` let pass."""
+    """Return who sent a request that :meth:`KeyRing.authenticate` or :func:`let_pass` let pass."""
     caller = connection.scope["state"].get(_STATE)
     return caller if isinstance(caller, Caller) else _ANYONE
 

@@ -15,6 +15,7 @@ from openkimi.access import plain_address
 from openkimi.api.auth import Connection, caller_of
 from openkimi.api.buckets import Buckets, Draw, Drawn, open_buckets
 from openkimi.api.metering import Meter, metered
+from openkimi.documents import ANONYMOUS
 from openkimi.engine import KimiEngine
 from openkimi.pipeline import Event
 from openkimi.secrets import Secret
@@ -134,7 +135,8 @@ class Limits:
         limit = caller.rate_limit or server.rate_limit
         if limit is None:
             return []
-        name = f"key:{caller.tenant}" if server.needs_key else f"address:{_network_of(connection)}"
+        known = caller.tenant != ANONYMOUS
+        name = f"key:{caller.tenant}" if known else f"address:{_network_of(connection)}"
         amounts = {"requests": limit.requests_per_minute, "tokens": limit.tokens_per_minute}
         return [
             Account(caller=name, unit=unit, limit=amount)

@@ -25,6 +25,10 @@ class PluginObject(msgspec.Struct, frozen=True, kw_only=True):
     kinds: Annotated[dict[Role, list[str]], msgspec.Meta(description="Its components, by their role.")]
     commands: list[str]
     routes: Annotated[list[str], msgspec.Meta(description="The methods and addresses that it serves.")]
+    public: Annotated[list[str], msgspec.Meta(description="Those of them that need no key.")]
+    asks_public: Annotated[
+        list[str], msgspec.Meta(description="Those that would need none if `plugins.public` allowed it.")
+    ]
 
     @classmethod
     def of(cls, report: PluginReport) -> PluginObject:

@@ -95,6 +95,10 @@ class Embedding:
             self._made.put((chunk.key, first), vectors)
         return {key: vectors for key, vectors in found.items() if vectors is not None}
 
+    def trim(self) -> None:
+        """Forget the vectors that were made last."""
+        self._made = _Made()
+
     async def _first(self, embed: Callable[[], Awaitable[Vectors]]) -> Vectors:
         self._searches += 1
         self._quiet.clear()

@@ -154,3 +154,7 @@ class Matrices:
     def forget(self, name: str) -> None:
         """Let a matrix go."""
         self._kept.pop(name, None)
+
+    def clear(self) -> None:
+        """Let all matrices go."""
+        self._kept.clear()

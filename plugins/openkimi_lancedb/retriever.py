@@ -163,6 +163,12 @@ class LanceDBRetriever(Retriever):
             if entry.fingerprint != fingerprint or not entry.is_current
         ]
 
+    async def trim(self) -> None:
+        """Close the tables with what is in memory of them; what is searched next is read from the store."""
+        self._tables.close_all()
+        self._embedding.trim()
+        await asyncio.to_thread(_release_arrow)
+
     async def _any_stored(self, query: Query) -> bool:
         for document_id in query.document_ids:
             if await self._catalogue.find(query.tenant, document_id) is not None:
@@ -306,6 +312,13 @@ class LanceDBRetriever(Retriever):
                     raise DamagedDocument(document_id) from error
                 failed = entry.slot
         return None
+
+
+def _release_arrow() -> None:
+    """Let Arrow give back what it keeps for tables to come: it has an allocator of its own."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def _weighed(

@@ -90,6 +90,12 @@ class Tables:
         for name in self._close(slot):
             self._matrices.forget(name)
 
+    def close_all(self) -> None:
+        """Close all tables; searches that are running go on with those they have."""
+        self._open.clear()
+        self._bytes = 0
+        self._matrices.clear()
+
     async def names(self) -> list[str]:
         """List all tables."""
         names: list[str] = []

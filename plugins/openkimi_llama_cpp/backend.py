@@ -136,6 +136,15 @@ class LlamaCppBackend(Backend):
             counts += await self._beside(self._model.vocabulary.count, texts[at : at + TEXTS_AT_ONCE])
         return counts
 
+    async def trim(self) -> None:
+        """Drop what is kept of prompts in memory, between two steps of the answers that are being written.
+
+        Raises:
+            BackendUnavailable: the model is closed.
+        """
+        dropped = await asyncio.wrap_future(self._scheduler.between(self._prompts.trim))
+        await asyncio.wrap_future(dropped)
+
     async def close(self) -> None:
         """Stop what runs, save what is worth it, and free the model."""
         self._scheduler.close()

@@ -47,6 +47,10 @@ class PromptCache:
         self._snapshots = [kept for kept in self._snapshots if kept is not snapshot]
         self._snapshots.append(snapshot)
 
+    def clear(self) -> None:
+        """Drop all snapshots."""
+        self._snapshots.clear()
+
 
 def covers(tokens: NDArray[np.int32], others: NDArray[np.int32]) -> bool:
     """Tell whether whoever has read ``tokens`` needs little more to have read ``others``."""

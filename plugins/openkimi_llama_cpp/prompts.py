@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from openkimi_llama_cpp.context import UNIT, Context, Snapshot, Stream
 from openkimi_llama_cpp.prompt_cache import SMALL_SHARE, PromptCache
@@ -67,6 +67,16 @@ class Prompts:
             if stream.id in self._came_again:
                 self._save(self._context.snapshot(stream))
         self._came_again.clear()
+
+    def trim(self) -> Future[None]:
+        """Drop what is kept in memory, where there is a folder after saving it; done when the memory is free.
+
+        What streams hold stays: llama.cpp took the room for it when the model was loaded.
+        """
+        for snapshot in self._cache:
+            self._save(snapshot)
+        self._cache.clear()
+        return self._writer.submit(lambda: None)
 
     def close(self) -> None:
         """Save what is known, and wait until that is done."""

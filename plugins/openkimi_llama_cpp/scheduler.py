@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import structlog
 
@@ -23,6 +25,8 @@ SLICE_SECONDS_ALONE = 1.0
 IDLE_SECONDS = 1.0
 # What reading a token takes, in seconds, as long as none was read.
 A_TOKEN = 0.001
+
+T = TypeVar("T")
 
 _log = structlog.get_logger("openkimi_llama_cpp")
 
@@ -44,6 +48,7 @@ class Scheduler:
         self._running: Sequence[Job] = ()
         self._waiting: list[Job] = []
         self._active: dict[Stream, Job] = {}
+        self._chores: list[tuple[Future[Any], Callable[[], Any]]] = []
         self._closed = False
         self._seconds_per_token = 0.0
 
@@ -72,6 +77,20 @@ class Scheduler:
                 self._context.interrupt.set()
             self._changed.notify()
 
+    def between(self, chore: Callable[[], T]) -> Future[T]:
+        """Do something in the model's thread, between two steps of the answers; from any thread.
+
+        Raises:
+            BackendUnavailable: the model is closed.
+        """
+        done: Future[T] = Future()
+        with self._changed:
+            if self._closed:
+                raise BackendUnavailable("the model is closed")
+            self._chores.append((done, chore))
+            self._changed.notify()
+        return done
+
     def close(self) -> None:
         """Stop everything; :meth:`run` returns soon."""
         with self._changed:
@@ -82,6 +101,7 @@ class Scheduler:
     def run(self) -> None:
         """Work until :meth:`close`; then every job that is left has failed."""
         while self._wait():
+            self._do_chores()
             self._drop_cancelled()
             self._begin()
             if jobs := self._turns.next(list(self._active.values())):
@@ -91,6 +111,9 @@ class Scheduler:
             self._active.clear()
         for job in left:
             job.fail(BackendUnavailable("the model was closed before the answer was complete"))
+        for done, _ in self._chores:
+            if done.set_running_or_notify_cancel():
+                done.set_exception(BackendUnavailable("the model is closed"))
 
     def _wait(self) -> bool:
         """Wait for work; save what is worth it when there has been none for a while. False when closed."""
@@ -101,7 +124,18 @@ class Scheduler:
         return True
 
     def _has_work(self) -> bool:
-        return self._closed or self.busy
+        return self._closed or self.busy or bool(self._chores)
+
+    def _do_chores(self) -> None:
+        with self._changed:
+            chores, self._chores = self._chores, []
+        for done, chore in chores:
+            if not done.set_running_or_notify_cancel():
+                continue
+            try:
+                done.set_result(chore())
+            except Exception as error:  # noqa: BLE001 - handed to who waits for it
+                done.set_exception(error)
 
     def _drop_cancelled(self) -> None:
         with self._changed:

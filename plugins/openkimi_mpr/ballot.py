@@ -8,7 +8,7 @@ from functools import cached_property
 
 from openkimi import Candidate
 from openkimi_mpr.agreement import Alikeness, alikeness, groups_of, mean_alikeness
-from openkimi_mpr.statements import Statement, parse_json, signature, statement_of
+from openkimi_mpr.statements import Statement, has_ended, parse_json, signature, statement_of
 from openkimi_mpr.support import Support, support_of
 from openkimi_mpr.words import words_of
 
@@ -21,13 +21,20 @@ class Ballot:
 
     ``voters`` are the candidates of the most frequent kind that say something, valid JSON where there is
     any, and only those that came to an end where one did: a small model is apt to repeat itself until it is
-    cut off. ``table``, ``groups`` and ``supports`` are of them, by their places among them.
+    cut off. ``table``, ``groups`` and ``supports`` are of them, by their places among them. While more
+    candidates may come it is ``open``: those that were cut off vote too, for what they began to say.
     """
 
-    def __init__(self, question: str, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, question: str, candidates: Sequence[Candidate], *, open: bool = False) -> None:
         self.question = question
         self.candidates = candidates
-        self.voters = _voters(candidates)
+        comparable = _comparable(candidates)
+        self.voters = comparable if open else _ended(comparable)
+
+    @property
+    def electable(self) -> frozenset[int]:
+        """The voters, by their places, that can be chosen once no more come."""
+        return frozenset(map(self.voters.index, _ended(self.voters)))
 
     @cached_property
     def statements(self) -> list[Statement]:
@@ -114,12 +121,16 @@ def is_long(candidate: Candidate) -> bool:
     return len(words_of(candidate.text)) >= _LONG
 
 
-def _voters(candidates: Sequence[Candidate]) -> list[Candidate]:
+def _comparable(candidates: Sequence[Candidate]) -> list[Candidate]:
     speaking = [candidate for candidate in candidates if _speaks(candidate)]
     voters = _most_frequent_kind(speaking or candidates)
     structured = [candidate for candidate in voters if parse_json(candidate.text) is not None]
-    voters = structured or voters
-    return [candidate for candidate in voters if candidate.finish_reason != "length"] or voters
+    return structured or voters
+
+
+def _ended(candidates: list[Candidate]) -> list[Candidate]:
+    """Keep those that came to an end, all where none did."""
+    return list(filter(has_ended, candidates)) or candidates
 
 
 def _speaks(candidate: Candidate) -> bool:

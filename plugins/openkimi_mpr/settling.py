@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from openkimi import Candidate
 from openkimi_mpr.statements import statement_of
@@ -23,15 +23,19 @@ def is_sure(candidate: Candidate, question: str) -> bool:
     return support_of(candidate, statement_of(candidate, question), question).sure
 
 
-def is_decided(groups: Sequence[Sequence[int]], weights: Sequence[float], left: int) -> bool:
-    """Tell whether a vote stands even if all paths that are left speak for one other answer.
+def is_decided(
+    groups: Sequence[Sequence[int]], weights: Sequence[float], left: int, electable: Collection[int]
+) -> bool:
+    """Tell whether a vote for one that is ``electable`` stands even if all that is left goes to another one.
 
-    Each of them is taken to weigh what the others do on average. Of equals the earliest wins. Stopping when
-    the rest cannot change the outcome is what Adaptive-Consistency (Aggarwal et al., arXiv 2305.11860) does
-    by probability.
+    Each of those left is taken to weigh what the others do on average. Of equals the earliest wins. Stopping
+    when the rest cannot change the outcome is what Adaptive-Consistency (Aggarwal et al., arXiv 2305.11860)
+    does by probability.
     """
     totals = [sum(weights[at] for at in group) for group in groups]
     lead = max(range(len(groups)), key=lambda at: (totals[at], -min(groups[at])))
+    if not {*groups[lead]} & {*electable}:
+        return False
     coming = left * sum(weights) / len(weights)
     rivals = [(totals[at], min(groups[at])) for at in range(len(groups)) if at != lead]
     return all(

@@ -32,12 +32,14 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
 
     ``words`` are those that the question does not have, all where it has them all. ``calls`` are its tool
     calls by name and arguments. ``verdict`` is what an answer begins with that says yes or no first.
+    ``ended`` is False for one that was cut off.
     """
 
     words: tuple[str, ...]
     calls: Signature = ()
     verdict: bool | None = None
     declines: bool = False
+    ended: bool = True
 
     def alike(self, other: Statement) -> float:
         """Compare by F1 of the words, from 0 to 1.
@@ -52,11 +54,16 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether both say the same.
 
         Half of their words are common, or one is a short answer that the other contains, and the numbers in
-        one are not all others than those in the other.
+        one are not all others than those in the other. One that was cut off may also just begin alike: what
+        it says beyond the length of one that ended is left out.
         """
-        if self.calls != other.calls or self.declines != other.declines or self.contradicts(other):
-            return False
-        return self.alike(other) >= _ALIKE or _contains(self.words, other.words)
+        return _say_the_same(self, other) or _say_the_same(self.as_far_as(other), other.as_far_as(self))
+
+    def as_far_as(self, other: Statement) -> Statement:
+        """Return the beginning, as long as another one that ended, of one that was cut off."""
+        if self.ended or not other.ended or len(self.words) <= len(other.words):
+            return self
+        return msgspec.structs.replace(self, words=self.words[: len(other.words)])
 
     def contradicts(self, other: Statement) -> bool:
         """Tell whether one says yes and the other no, or both give numbers and none in common."""
@@ -74,7 +81,13 @@ def statement_of(candidate: Candidate, question: str) -> Statement:
         calls=signature(candidate.tool_calls),
         verdict=True if _YES.match(text) else False if _NO.match(text) else None,
         declines=not candidate.tool_calls and declines(text),
+        ended=has_ended(candidate),
     )
+
+
+def has_ended(candidate: Candidate) -> bool:
+    """Tell an answer that came to its end from one that ``max_tokens`` or a server's filter cut off."""
+    return candidate.finish_reason not in {"length", "content_filter"}
 
 
 def conclusion_of(text: str) -> str:
@@ -111,6 +124,12 @@ def parse_json(text: str) -> object | None:
 def signature(calls: Sequence[ToolCall]) -> Signature:
     """Tell tool calls apart by name and arguments, however those are written."""
     return tuple((call.name, canonical(call.arguments)) for call in calls)
+
+
+def _say_the_same(one: Statement, other: Statement) -> bool:
+    if one.calls != other.calls or one.declines != other.declines or one.contradicts(other):
+        return False
+    return one.alike(other) >= _ALIKE or _contains(one.words, other.words)
 
 
 def _numbers(words: Sequence[str]) -> frozenset[str]:

@@ -41,15 +41,20 @@ class ChoosingSynthesizer(Synthesizer):
         return await asyncio.to_thread(self._synthesize, Ballot(question, candidates))
 
     def settled(self, question: str, candidates: Sequence[Candidate], paths: int) -> bool:
-        """Tell whether the first is sure, or more of them decide the vote."""
+        """Tell whether the first is sure, or more of them decide the vote.
+
+        Candidates without a vote, such as empty ones, count as paths that are left do: a single answer among
+        them is no agreement. One that was cut off agrees with what begins as it does.
+        """
         if len(candidates) >= paths:
             return True
         if len(candidates) == 1:
             return is_sure(candidates[0], question)
-        ballot, left = Ballot(question, candidates), paths - len(candidates)
+        ballot = Ballot(question, candidates, open=True)
+        left = paths - len(ballot.voters)
         if len(ballot.groups) == 1:
             return len(ballot.voters) >= left
-        return is_decided(ballot.groups, self.weigh(ballot), left)
+        return is_decided(ballot.groups, self.weigh(ballot), left, ballot.electable)
 
     def _synthesize(self, ballot: Ballot) -> Synthesis:
         chosen = self.choose(ballot)

@@ -57,6 +57,11 @@ class Answers:
         while self.size > self._most_bytes:
             self._drop(next(iter(self._kept)))
 
+    def clear(self) -> None:
+        """Drop all answers."""
+        self._kept.clear()
+        self.size = 0
+
     def _drop(self, key: bytes) -> None:
         _, answer = self._kept.pop(key)
         self.size -= len(answer) + _ENTRY_BYTES

@@ -41,6 +41,11 @@ class CachingBackend(BackendWrapper):
             async for delta in deltas:
                 yield delta
 
+    async def trim(self) -> None:
+        """Forget the answers, and let the model let go of what it can."""
+        self._answers.clear()
+        await super().trim()
+
     def _ask(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
         return cast("AsyncGenerator[Delta, None]", self.backend.generate(request))
 

@@ -52,11 +52,17 @@ class UseEmbedder(Embedder):
         """Embed texts; a query waits for one batch of documents at most, and a few of them pass by many."""
         if input_type == "document":
             return await self._run(texts, Urgency.FEW if len(texts) <= _FEW else Urgency.DOCUMENT)
-        missing = [text for text in dict.fromkeys(texts) if text not in self._cache]
-        found = dict(zip(missing, await self._run(missing, Urgency.QUERY), strict=True)) if missing else {}
-        rows = [found[text] if text in found else self._cache[text] for text in texts]
+        found = {text: self._cache[text] for text in texts if text in self._cache}
+        missing = [text for text in dict.fromkeys(texts) if text not in found]
+        if missing:
+            found.update(zip(missing, await self._run(missing, Urgency.QUERY), strict=True))
+        rows = [found[text] for text in texts]
         self._remember(texts, rows)
         return np.array(rows, dtype=np.float32).reshape(len(texts), DIMENSIONS)
+
+    async def trim(self) -> None:
+        """Forget the vectors of the last questions."""
+        self._cache.clear()
 
     async def _run(self, texts: Sequence[str], urgency: Urgency) -> Vectors:
         """Queue one batch after the other, so that others get their turn in between."""

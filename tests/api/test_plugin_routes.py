@@ -12,7 +12,7 @@ import pytest
 import structlog
 from litestar import Controller, Litestar, Request, get, post
 
-from openkimi import Backend, BackendWrapper, ConfigError, KimiEngine, PluginError, Provider, hookimpl
+from openkimi import PUBLIC, Backend, BackendWrapper, ConfigError, KimiEngine, PluginError, Provider, hookimpl
 from openkimi.api.app import create_app
 from openkimi.api.loading import loading
 from openkimi.api.routers import create_chat_router
@@ -112,6 +112,69 @@ async def test_routes_heed_keys_and_limits(engine: Any) -> None:
             http.get("/plugins/ours/who", headers=key) as response,
         ):
             assert response.status == 429
+
+
+@get("/health", opt=PUBLIC)
+async def health(request: Request[Any, Any, Any]) -> str:
+    return str(request.state.openkimi_tenant)
+
+
+class Callback(Controller):
+    path = "/callback"
+    opt = PUBLIC
+
+    @post("/", status_code=200)
+    async def called(self) -> str:
+        return "called"
+
+
+def keyed(**plugins: Any) -> dict[str, Any]:
+    """Make sections of a config with a key, and two requests a minute for whoever has none."""
+    limited = {"api_keys": ["sk-0123456789abcdef"], "rate_limit": {"requests_per_minute": 2}}
+    return {"server": limited, "plugins": plugins}
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_a_route_is_public_where_the_config_allows_its_plugin_that(engine: Any, allowed: bool) -> None:
+    """What is installed opens no door by itself: a mark asks, plugins.public grants, both are listed."""
+    marked = plugin(register_routes=lambda app: [who, health, Callback])
+    kimi = engine(marked, **keyed(public=["ours"] if allowed else []))
+    addresses = ["GET /plugins/ours/health", "POST /plugins/ours/callback"]
+    statuses = []
+
+    async with client(create_app(kimi)) as http:
+        for method, path in [*(address.split() for address in addresses), ("GET", "/plugins/ours/who")]:
+            async with http.request(method, path) as response:
+                statuses.append(response.status)
+
+    report = report_of(kimi)
+    assert statuses == ([200, 200, 401] if allowed else [401, 401, 401])
+    assert (report.public, report.asks_public) == ((addresses, []) if allowed else ([], addresses))
+    assert len(report.routes) == 3
+
+
+async def test_a_public_route_is_nobodys_and_has_the_limits_of_addresses(engine: Any) -> None:
+    """No key is looked at, and what strangers use up is not taken from the callers with keys."""
+    kimi = engine(plugin(register_routes=lambda app: [who, health]), **keyed(public=["ours"]))
+    key = {"Authorization": "Bearer sk-0123456789abcdef"}
+    answers = []
+
+    async with client(create_app(kimi)) as http:
+        for headers in (key, {"Authorization": "Bearer wrong"}, {}):
+            async with http.get("/plugins/ours/health", headers=headers) as response:
+                answers.append((response.status, (await response.text())[:9]))
+        async with http.get("/plugins/ours/who", headers=key) as response:
+            assert response.status == 200
+
+    assert answers == [(200, "anonymous"), (200, "anonymous"), (429, '{"error":')]
+
+
+def test_a_plugin_that_is_not_there_cannot_be_public(engine: Any) -> None:
+    """A misspelt name would leave an operator in the belief that a route answers."""
+    with pytest.raises(
+        ConfigError, match=r"plugins.public\[0\]: there is no plugin 'our'; did you mean 'ours'"
+    ):
+        create_app(engine(plugin(register_routes=lambda app: [health]), plugins={"public": ["our"]}))
 
 
 async def test_a_route_that_fails_answers_in_openais_shape(engine: Any) -> None:

@@ -16,6 +16,7 @@ from openkimi import Chunk, Document, Query, Vectors
 from openkimi.testing import HashingEmbedder, open_component
 from openkimi_lancedb.matrix import Matrices
 from openkimi_lancedb.parts import likeness
+from openkimi_lancedb.retriever import LanceDBRetriever
 from openkimi_lancedb.vectortable import VectorTable
 
 PROVIDER = next(iter(openkimi_lancedb.register_retrievers()))
@@ -118,6 +119,25 @@ def test_memory_for_vectors_is_bounded() -> None:
     matrices.keep("c", matrix)
 
     assert [matrices.get(name) is None for name in "abc"] == [False, True, False]
+
+
+async def test_a_trim_leaves_nothing_of_documents_in_memory(tmp_path: Path) -> None:
+    """Vectors, terms and what was embedded last go, and are read again when they are needed."""
+    document = Document.of("passage one\n\npassage two")
+    chunks = [chunk(number, paragraph) for number, paragraph in enumerate(document.text.split("\n\n"))]
+    query = Query(text="passage one", document_ids=(document.id,))
+    async with open_component(PROVIDER, embedder=HashingEmbedder(), path=str(tmp_path)) as store:
+        assert isinstance(store, LanceDBRetriever)
+        await store.add(document, chunks, fingerprint="t")
+        hits = await store.search(query)
+        tables, embedding = store._tables, store._embedding
+        assert tables._open
+        await store.trim()
+
+        kept = (tables._open, tables._bytes, tables._matrices._kept, embedding._made._kept)
+        assert not any(kept)
+        assert await store.search(query) == hits
+        assert tables._bytes > 0
 
 
 class UnhurriedEmbedder(HashingEmbedder):

@@ -80,12 +80,12 @@ async def test_a_long_prompt_does_not_hold_up_a_short_one() -> None:
 
 
 async def test_a_request_with_many_answers_has_one_share() -> None:
-    """A single answer beside six of another request, which came first, waits for none of them."""
+    """A single answer beside six of another request, which came first, waits for none that were not begun."""
     ends: list[str] = []
 
     async def ask(share: str) -> None:
         text = f"Write a long story for {share}."
-        async with aclosing(backend.generate(request(text, share=share, max_tokens=16))) as deltas:
+        async with aclosing(backend.generate(request(text, share=share, max_tokens=32))) as deltas:
             async for _ in deltas:
                 written.set()
         ends.append(share)
@@ -97,7 +97,7 @@ async def test_a_request_with_many_answers_has_one_share() -> None:
         await ask("one")
         await asyncio.gather(*six)
 
-    assert ends.index("one") <= 1
+    assert ends.index("one") <= 3
     assert len(ends) == 7
 
 
@@ -267,6 +267,23 @@ async def test_what_came_again_is_saved_when_the_model_is_idle(
         async with asyncio.timeout(20):
             while not files_in(tmp_path):
                 await asyncio.sleep(0.05)
+
+
+async def test_a_trim_moves_what_is_remembered_to_disk(tmp_path: Path) -> None:
+    """Memory for prompts is empty, an answer goes on, and where there is a folder nothing is lost."""
+    first, second = (request("Who speaks?", system=SPEECH[at : at + 2000]) for at in (0, 3000))
+    async with opened(slot_save_path=str(tmp_path), parallel=1) as backend:
+        asked = [await answer(backend, first), await answer(backend, second)]
+        async with aclosing(backend.generate(second)) as stream:
+            said = (await anext(stream)).content
+            await backend.trim()
+            assert not list(backend._prompts._cache)
+            assert len(files_in(tmp_path)) == 1
+            said += "".join([delta.content async for delta in stream])
+        again = await answer(backend, first)
+
+    assert said == asked[1][0]
+    assert (again[0], again[1].cached_tokens > 0) == (asked[0][0], True)
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other model"])

@@ -1,10 +1,12 @@
 """Metrics: what Prometheus reads, with nothing in it that a caller wrote."""
 
 import asyncio
+import re
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,6 +18,7 @@ from openkimi.api.app import create_app
 from openkimi.testing import serving
 
 HELLO = {"messages": [{"role": "user", "content": "Hello?"}]}
+DEPLOYMENT = (Path(__file__).parents[2] / "docs/deployment.md").read_text("utf-8")
 KEY = "sk-0123456789abcdef"
 
 
@@ -141,6 +144,22 @@ async def test_a_key_is_wanted_where_others_are(measured: Any) -> None:
     async with measured(server={"api_keys": [KEY]}) as gateway:
         async with gateway.http.get("/plugins/metrics") as response:
             assert response.status == 401
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text; version=1.0.0"])
+async def test_every_metric_is_described(measured: Any, accept: str) -> None:
+    """docs/deployment.md names what is told, and nothing else is: no series that says when another began."""
+    async with measured() as gateway:
+        await gateway.post("/v1/chat/completions", HELLO)
+        async with gateway.http.get("/plugins/metrics", headers={"Accept": accept}) as response:
+            lines = (await response.text()).splitlines()
+
+    names = {re.split(r"[ {]", line)[0] for line in lines if not line.startswith("#")}
+    described = {
+        re.sub(r"_(?:bucket|sum|count)$", "", name) for name in names if name.startswith("openkimi_")
+    }
+    assert len(described) > 15
+    assert not [name for name in described if f"`{name}`" not in DEPLOYMENT]
 
 
 async def test_openmetrics_is_spoken_to_who_asks_for_it(measured: Any) -> None:

@@ -305,6 +305,17 @@ async def test_an_answer_that_was_cut_off_is_taken_only_where_all_were(kind: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_an_answer_that_a_filter_ended_is_one_that_was_cut_off(kind: str) -> None:
+    """What a server's content filter left of it is no whole answer either."""
+    filtered, ended = candidates("In 1744, when the county", "In 1882.")
+    filtered = msgspec.structs.replace(filtered, finish_reason="content_filter")
+
+    synthesis, _ = await synthesize(kind, [filtered, ended])
+
+    assert synthesis.chosen == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_what_no_majority_says_and_nothing_bears_out_is_unsupported(kind: str) -> None:
     """Where no more than half agree and the text has none of their answers, it does not say it."""
     context = "The bridge at Arles was a gift of the county, as was the road."
@@ -535,6 +546,34 @@ async def test_enough_that_agree_settle_it(kind: str) -> None:
     assert [await settled(kind, two, paths) for paths in (3, 4, 5)] == [True, True, False]
     assert not await settled(kind, split, 4)
     assert [await settled(kind, three, paths) for paths in (3, 4)] == [True, False]
+
+
+def cut_off(*candidates: Candidate) -> list[Candidate]:
+    return [msgspec.structs.replace(candidate, finish_reason="length") for candidate in candidates]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_answer_among_those_without_a_vote_settles_nothing(kind: str) -> None:
+    """Of paths that were cut off at something else, or said nothing, none agrees with the one that ended."""
+    ended, *others = candidates("In 1882.", "In 1744 the", "In 1910 a", "In 1744 the county")
+
+    assert not await settled(kind, [ended, *cut_off(*others[:2])], 4)
+    assert not await settled(kind, [ended, *cut_off(*others)], 5)
+    assert not await settled(kind, candidates("", "", "In 1882."), 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_that_was_cut_off_agrees_with_what_begins_as_it_does(kind: str) -> None:
+    """It saves the paths that are left, and what it went on to say does not count."""
+    ended, short, long = candidates(
+        "Masons from Nice laid it in stone.",
+        "Masons from Nice laid",
+        "Masons who came from Nice laid it. A flood took all nine arches in autumn, and ferries followed",
+    )
+
+    assert await settled(kind, [ended, *cut_off(short)], 4)
+    assert await settled(kind, [ended, *cut_off(long)], 4)
+    assert not await settled(kind, [ended, long], 4)
 
 
 @pytest.mark.parametrize("kind", KINDS)

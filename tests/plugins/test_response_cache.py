@@ -273,3 +273,22 @@ def test_answers_grow_old() -> None:
     now = 60.0
     assert answers.get(b"a") is None
     assert answers.size == 0
+
+
+async def test_a_trim_forgets_the_answers_and_reaches_the_model(held: Any) -> None:
+    """What was answered is asked of the model again, which lets go of what it can, too."""
+    model, trimmed = held(reply="Yes.").backend, []
+
+    async def trim() -> None:
+        trimmed.append("model")
+
+    model.trim = trim
+    answers = Answers(most_bytes=10_000, seconds=None)
+    backend = CachingBackend(model, answers)
+    for _ in range(2):
+        assert [delta async for delta in backend.generate(ASKED)]
+    await backend.trim()
+    assert [delta async for delta in backend.generate(ASKED)]
+
+    assert (len(model.requests), trimmed) == (2, ["model"])
+    assert answers.get(key_of(ASKED, FEATURES) or b"")

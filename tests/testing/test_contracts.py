@@ -148,6 +148,21 @@ class Forgetful(Scripted):
         yield Delta(finish_reason="stop")
 
 
+class TrimmedShort(Scripted):
+    """Breaks off what it is writing."""
+
+    _trims = 0
+
+    async def trim(self) -> None:
+        self._trims += 1
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
+        trims = self._trims
+        async for delta in super().generate(request):
+            if trims == self._trims or delta.finish_reason:
+                yield delta
+
+
 @pytest.mark.parametrize(
     ("broken", "test"),
     [
@@ -161,10 +176,11 @@ class Forgetful(Scripted):
         (Miscounts, "test_usage_is_what_was_counted"),
         (Forgetful, "test_a_seed_repeats_an_answer"),
         (Forgetful, "test_a_schema_holds_the_answer"),
+        (TrimmedShort, "test_a_trim_changes_no_answer"),
     ],
 )
 def test_a_broken_backend_is_found(broken: type[Backend], test: str, tmp_path: Path) -> None:
-    """Reasons, places, cancelling, limits, counts and claims are looked at."""
+    """Reasons, places, cancelling, limits, counts, claims and trims are looked at."""
     fails(BackendContract, broken, test, tmp_path)
 
 
@@ -278,6 +294,13 @@ class Halfway(InMemoryRetriever):
         await super().add(document, chunks, **more)
 
 
+class TrimmedBare(InMemoryRetriever):
+    """Takes documents for something that can be made anew."""
+
+    async def trim(self) -> None:
+        self._documents.clear()
+
+
 @pytest.mark.parametrize(
     ("broken", "test", "args"),
     [
@@ -287,10 +310,11 @@ class Halfway(InMemoryRetriever):
         (Trimming, "test_a_text_comes_back_to_the_character", (" padded \n",)),
         (Generous, "test_no_more_hits_than_asked_for", ()),
         (Halfway, "test_a_cancelled_add_leaves_all_or_nothing", ()),
+        (TrimmedBare, "test_a_trim_loses_nothing", ()),
     ],
 )
 def test_a_broken_retriever_is_found(broken: Any, test: str, args: tuple[str, ...], tmp_path: Path) -> None:
-    """Tenants, ranking, being kept, texts, limits and half-added documents are looked at."""
+    """Tenants, ranking, being kept, texts, limits, half-added documents and trims are looked at."""
     fails(RetrieverContract, broken, test, tmp_path, *args)
 
 

@@ -309,6 +309,23 @@ class BackendContract(Contract):
         if self.repeatable and "seed" in backend.features:
             assert [text_of(deltas) for deltas in together[:3]] == [text_of(deltas) for deltas in alone]
 
+    # Memory
+
+    @promise
+    async def test_a_trim_changes_no_answer(self, backend: Backend) -> None:
+        """``trim`` in the middle of an answer lets it go on, and the next one is as those before."""
+        before = await self.answer(backend)
+        async with closing(backend, self.request()) as stream:
+            meanwhile = [await anext(stream)]
+            await backend.trim()
+            meanwhile += [delta async for delta in stream]
+        afterwards = await self.answer(backend)
+
+        assert meanwhile[-1].finish_reason
+        assert afterwards[-1].finish_reason
+        if self.repeatable and "seed" in backend.features:
+            assert text_of(meanwhile) == text_of(before) == text_of(afterwards)
+
     # Features
 
     def wants(self, backend: Backend, feature: Feature) -> None:

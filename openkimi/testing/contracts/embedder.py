@@ -115,6 +115,24 @@ class EmbedderContract(Contract):
         assert alike(np.concatenate(rows[:20]), await embedder.embed(texts, input_type="query"))
         assert alike(np.concatenate(rows[20:]), await embedder.embed(texts))
 
+    @each_type
+    @promise
+    async def test_a_trim_changes_no_row(
+        self, embedder: Embedder, input_type: Literal["query", "document"]
+    ) -> None:
+        """``trim`` in the middle of a call lets it go on, and the rows are those of before."""
+        known = [TEXTS["english"], TEXTS["chinese"]]
+        before = await embedder.embed(known, input_type=input_type)
+        texts = [*known, "The first new text.", "The second one."]
+
+        embedding = asyncio.ensure_future(embedder.embed(texts, input_type=input_type))
+        await asyncio.sleep(0)
+        await embedder.trim()
+        meanwhile = await embedding
+
+        assert alike(meanwhile[: len(known)], before)
+        assert alike(await embedder.embed(texts, input_type=input_type), meanwhile)
+
     @promise
     async def test_a_large_call_holds_nobody_up(self, embedder: Embedder) -> None:
         """Many texts, one of them a long one, are embedded while the event loop goes on."""

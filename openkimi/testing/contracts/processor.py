@@ -119,6 +119,19 @@ class ProcessorContract(Contract):
             assert list(await processor.process(document)) == list(chunks)
 
     @promise
+    async def test_a_trim_changes_no_chunk(self, processor: Processor) -> None:
+        """``trim`` in the middle of a document lets it be cut to its end, into the same chunks."""
+        document = Document.of(f"{_SENTENCES} Trimmed.")
+        before = await processor.process(document)
+
+        processing = asyncio.ensure_future(processor.process(document))
+        await asyncio.sleep(0)
+        await processor.trim()
+
+        assert list(await processing) == list(before)
+        assert list(await processor.process(document)) == list(before)
+
+    @promise
     async def test_a_book_holds_nobody_up(self, processor: Processor) -> None:
         """Several hundred thousand characters are cut while the event loop goes on."""
         document = Document.of(_BOOK)

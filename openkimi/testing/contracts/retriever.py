@@ -391,6 +391,28 @@ class RetrieverContract(Contract):
         assert await ask(retriever, _PARAGRAPHS[1], document_id)
 
     @promise
+    async def test_a_trim_loses_nothing(self, retriever: Retriever) -> None:
+        """``trim`` beside searching and adding forgets no document, and hits are those of before."""
+        document, chunks = cut(_MANUAL, name="manual.md")
+        await retriever.add(document, chunks, fingerprint="f")
+        info = await ready(retriever, document.id)
+        before = await ask(retriever, _PARAGRAPHS[1], document.id)
+
+        searching = [asyncio.ensure_future(ask(retriever, _PARAGRAPHS[1], document.id)) for _ in range(4)]
+        adding = asyncio.ensure_future(add(retriever, _PARAGRAPHS[0]))
+        for _ in range(5):
+            await asyncio.sleep(0)
+            await retriever.trim()
+        meanwhile, added = await asyncio.gather(*searching), await adding
+
+        assert all(list(hits) == list(before) for hits in meanwhile)
+        assert list(await ask(retriever, _PARAGRAPHS[1], document.id)) == list(before)
+        assert await retriever.get(document.id) == info
+        assert await retriever.text(document.id) == document.text
+        assert list(await retriever.read(document.id)) == chunks
+        assert await ask(retriever, _PARAGRAPHS[0], added)
+
+    @promise
     async def test_a_cancelled_add_leaves_all_or_nothing(self, retriever: Retriever) -> None:
         """A document whose adding was cancelled is whole or absent, and can be added again."""
         text = "\n\n".join([*_PARAGRAPHS, *(f"Passage {n} of many." for n in range(self.many))])
