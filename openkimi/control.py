@@ -30,10 +30,14 @@ _DESCRIBE_SECONDS = 5.0
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True, tag="reloaded"):
-    """What a reload changed: options by their names. Those of ``at_restart`` only a start heeds."""
+    """What a reload changed: options by their names. Those of ``at_restart`` only a start heeds.
+
+    ``failed`` has the plugins that are not in use, with why.
+    """
 
     changed: tuple[str, ...]
     at_restart: tuple[str, ...] = ()
+    failed: dict[str, str] = {}
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):

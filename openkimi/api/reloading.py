@@ -93,7 +93,9 @@ class Reloader:
             raise
         engine.take_over(before.engine)
         after.gateway.limits.take_over(before.limits)
-        return Reloaded(changed=differ, at_restart=self._at_restart(engine))
+        reports = engine.config.plugins.reports
+        failed = {report.name: str(report.reason) for report in reports if report.state == "failed"}
+        return Reloaded(changed=differ, at_restart=self._at_restart(engine), failed=failed)
 
     def _at_restart(self, engine: KimiEngine) -> tuple[str, ...]:
         """Name what only a start heeds, where it is no longer what it was then."""

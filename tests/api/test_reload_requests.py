@@ -25,6 +25,12 @@ from openkimi.control import Described, Reloaded
 from openkimi.sections import ServerSection
 from tests.api.test_server import SERVER, post, running
 
+BROKEN = """
+from openkimi import hookimpl
+@hookimpl
+def register_routes(app):
+    raise ValueError("mend me")
+"""
 ON_TERMINAL = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -82,11 +88,15 @@ def reload(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["reload", *arguments])
 
 
-def test_the_command_reloads_and_says_what_changed(config: Any, tmp_path: Path, runtime: Path) -> None:
+def test_the_command_reloads_and_says_what_changed(
+    config: Any, tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It waits till the new config holds, and tells what keeps it from that; a watch sees to it by itself."""
     path = config("Yes.")
+    (tmp_path / "broken.py").write_text(BROKEN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with running("-c", path, "--port", "0") as (url, process):
-        config("No.", server={"port": 9, "watch_config": True})
+        config("No.", server={"port": 9, "watch_config": True}, plugins={"load": ["broken"]})
         done = reload()
         changed = answer(url)
         config("No.", llm={"type": "nobodys"})
@@ -104,7 +114,8 @@ def test_the_command_reloads_and_says_what_changed(config: Any, tmp_path: Path, 
     assert (changed, unchanged) == ("No.", "No.")
     assert (done.exit_code, failed.exit_code) == (0, 2)
     assert done.output == (
-        f"{url} has read {path} anew: changed llm.reply, server.watch_config\n"
+        f"{url} has read {path} anew: changed llm.reply, server.watch_config, plugins.load\n"
+        "openkimi: the plugin broken is not in use: register_routes: ValueError: mend me\n"
         "openkimi: server.port takes effect when the gateway is started anew\n"
     )
     assert "no plugin offers the backend 'nobodys'" in failed.output
