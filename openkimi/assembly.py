@@ -20,7 +20,7 @@ from openkimi.preparation import Preparation
 from openkimi.providers import Role
 from openkimi.reranking import Reranker
 
-_CONTRACTS: dict[Role, type] = {
+CONTRACTS: dict[Role, type] = {
     "backend": Backend,
     "embedder": Embedder,
     "processor": Processor,
@@ -46,19 +46,21 @@ async def assemble(
     stack: AsyncExitStack,
     components: Components,
     wrap: Callable[[Backend], Awaitable[Backend]],
+    stored: Callable[[], None] | None = None,
 ) -> Assembly:
     """Open every component the config chose, to be closed by the stack; ``wrap`` may replace the backend.
 
-    Those of ``components`` that are open already are shared.
+    Those of ``components`` that are open already are shared. ``stored`` is called for each document that was
+    processed.
 
     Raises:
         PluginError: what a plugin opened is no component of its role.
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
-    use = _opening(stack, components)
+    use = _opening(config, stack, components)
     backend = await wrap(await use(config.backend))
     embedder = await use(config.embedder)
-    memory = await _memory(config, use, embedder, stack)
+    memory = await _memory(config, use, embedder, stack, stored)
     sampler = await use(config.sampler, embedder)
     synthesizer = await use(config.synthesizer, embedder)
     window = min(backend.context_window, config.llm.context_length or backend.context_window)
@@ -91,7 +93,7 @@ async def open_memory(
     Raises:
         Exception: whatever opening a component raised; those opened before are closed by the stack.
     """
-    use = _opening(stack, Components())
+    use = _opening(config, stack, Components())
     embedder = await use(config.embedder)
     return await _memory(config, use, embedder if watch is None else watch(embedder), stack)
 
@@ -100,17 +102,21 @@ class _Use(Protocol):
     async def __call__(self, chosen: Chosen[Any], embedder: Embedder | None = None) -> Any: ...
 
 
-def _opening(stack: AsyncExitStack, components: Components) -> _Use:
+def _opening(config: Config, stack: AsyncExitStack, components: Components) -> _Use:
+    components.holder.serve(config.plugins)
+
     async def use(chosen: Chosen[Any], embedder: Embedder | None = None) -> Any:
-        held = components.use(chosen.role, chosen.provider, chosen.options, embedder)
-        return _checked(await stack.enter_async_context(held), chosen)
+        opening = components.use(chosen.role, chosen.provider, chosen.options, embedder)
+        component = _checked(await stack.enter_async_context(opening), chosen)
+        where = "reranker.type" if chosen is config.reranker else SECTIONS[chosen.role]
+        return components.holder.hold(component, chosen.role, chosen.provider, where)
 
     return use
 
 
 def _checked(component: Any, chosen: Chosen[Any]) -> Any:
     """Refuse what is no component of its role, before a request meets it."""
-    contract = _CONTRACTS[chosen.role]
+    contract = CONTRACTS[chosen.role]
     if not isinstance(component, contract):
         provider = chosen.provider
         raise PluginError(
@@ -120,9 +126,15 @@ def _checked(component: Any, chosen: Chosen[Any]) -> Any:
     return component
 
 
-async def _memory(config: Config, use: _Use, embedder: Embedder, stack: AsyncExitStack) -> Memory:
+async def _memory(
+    config: Config,
+    use: _Use,
+    embedder: Embedder,
+    stack: AsyncExitStack,
+    stored: Callable[[], None] | None = None,
+) -> Memory:
     processor, retriever = await use(config.processor, embedder), await use(config.retriever, embedder)
-    memory = Memory(processor, retriever, await _reranker(config, use))
+    memory = Memory(processor, retriever, await _reranker(config, use), stored=stored)
     stack.push_async_callback(memory.close)
     return memory
 

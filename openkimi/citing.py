@@ -11,7 +11,7 @@ from openkimi.citations import Citations, cite
 from openkimi.documents import Hit
 from openkimi.messages import Delta
 from openkimi.path_receipt import MprReceipt
-from openkimi.receipt import Receipt
+from openkimi.receipt import Degraded, Receipt
 from openkimi.streams import closing
 from openkimi.turn import Turn
 
@@ -32,10 +32,12 @@ class Citing:
         """Whether anybody wants to know what the answers cite."""
         return self._wanted
 
-    def reason(self, reasoned: MprReceipt) -> Receipt:
-        """Note what came of the paths of an answer."""
+    def reason(self, reasoned: MprReceipt, degraded: Degraded | None) -> Receipt:
+        """Note what came of the paths of an answer, and what was left out on the way."""
         others = (one for one in self.receipt.mpr if one.choice != reasoned.choice)
         self.receipt = self.receipt.reasoning((*others, reasoned))
+        if degraded is not None:
+            self.receipt = self.receipt.without(degraded)
         return self.receipt
 
     async def follow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import structlog
 
 from openkimi.contracts import Embedder
 from openkimi.errors import PluginError
+from openkimi.holding import Holder
 from openkimi.own_task import OwnTask
 from openkimi.providers import Provider, Role
 
@@ -61,9 +63,13 @@ class _Handle:
 
 
 class Components:
-    """The open components of one application, or of several in turn, by role, kind and options."""
+    """The open components of one application, or of several in turn, by role, kind and options.
+
+    ``holder`` holds them to their contracts.
+    """
 
     def __init__(self) -> None:
+        self.holder = Holder()
         self._handles: list[tuple[tuple[object, ...], _Handle]] = []
 
     @asynccontextmanager
@@ -72,12 +78,14 @@ class Components:
     ) -> AsyncIterator[T]:
         """Hold a component open: the first holder opens it, the last one closes it.
 
-        Plugins make a new provider each time they are asked: its kind and its module tell which it is.
+        Plugins make a new provider each time they are asked: its kind and its module tell which it is. What
+        another event loop held open died with it.
 
         Raises:
             Exception: whatever opening it raised, to each of those who wait for it.
         """
-        key = (role, provider.kind, provider.module, options, id(embedder))
+        loop = asyncio.get_running_loop()
+        key = (role, provider.kind, provider.module, options, id(embedder), loop)
         handle = next((handle for known, handle in self._handles if known == key), None)
         if handle is None:
             handle = _Handle(_manager(role, provider, options, embedder))

@@ -18,6 +18,8 @@ import structlog
 
 from openkimi.contracts import Backend
 from openkimi.errors import OpenKimiError, PluginError
+from openkimi.held import hold
+from openkimi.origin import Origin
 from openkimi.owning import Owners
 from openkimi.patience import START_SECONDS
 from openkimi.plugins import Hook, PluginReport, in_one_line
@@ -93,7 +95,7 @@ class Extensions:
         for hook in reversed(list(self.hooks("wrap_backend"))):
             try:
                 returned = await asyncio.to_thread(self.call, hook, backend=backend)
-                backend = _backend(returned, backend)
+                backend = _held(_backend(returned, backend), backend, hook.report)
             except Exception as error:  # noqa: BLE001 - what a stranger's hook raises is its own
                 self.fail(hook, error)
         return backend
@@ -176,6 +178,15 @@ def _backend(returned: object, backend: Backend) -> Backend:
     if not isinstance(returned, Backend):
         raise PluginError(f"must return an openkimi.Backend or None, not {type(returned).__name__}")
     return returned
+
+
+def _held(wrapped: Backend, backend: Backend, report: PluginReport) -> Backend:
+    if wrapped is backend:
+        return backend
+    place, name = "wrap_backend", report.name
+    origin = Origin(place, "backend", name, wrapped, lambda: [report], instead=report.without)
+    held: Backend = hold(wrapped, "backend", origin)
+    return held
 
 
 def _manager(returned: object) -> AbstractAsyncContextManager[Any]:

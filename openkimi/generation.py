@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
 from openkimi.budget import seal
 from openkimi.contracts import Backend, Feature
-from openkimi.errors import BackendError, UnsupportedParameter
+from openkimi.errors import UnsupportedParameter
 from openkimi.messages import Delta, GenerateRequest, ImagePart, Message, Usage
 from openkimi.stopping import StopFilter, TokenFilter
 from openkimi.streams import closing
@@ -49,10 +48,8 @@ async def generate(
         sealed = msgspec.structs.replace(sealed, stop=())
     stop, tokens, written = StopFilter(emulated), TokenFilter(), list[str]()
     last = Delta(finish_reason="stop")
-    async with closing(_begun(backend, sealed)) as deltas:
+    async with closing(backend.generate(sealed)) as deltas:
         async for delta in deltas:
-            if not isinstance(delta, Delta):
-                raise BackendError(f"{_named(backend)} yields {type(delta).__name__}, not openkimi.Delta")
             text = stop.feed(delta.content) if emulated else delta.content
             written.append(text)
             ends = delta.finish_reason is not None or delta.usage is not None
@@ -71,19 +68,6 @@ async def generate(
         yield Delta(content=held, logprobs=tokens.feed((), held))
     usage = last.usage or await _count(backend, prompt_tokens, "".join(written))
     yield Delta(finish_reason=last.finish_reason or "stop", usage=usage)
-
-
-def _begun(backend: Backend, request: GenerateRequest) -> AsyncIterator[Delta]:
-    made: object = backend.generate(request)
-    if isinstance(made, AsyncIterator):
-        return made
-    if inspect.iscoroutine(made):
-        made.close()
-    raise BackendError(f"{_named(backend)} makes no stream: write it with async def and yield")
-
-
-def _named(backend: Backend) -> str:
-    return f"the backend's {type(backend).__qualname__}.generate"
 
 
 async def _count(backend: Backend, prompt_tokens: int, text: str) -> Usage:

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from openkimi.contracts import Backend, Candidate
+from openkimi.degrading import blame
 from openkimi.documents import Hit
 from openkimi.errors import (
     BackendError,
@@ -129,6 +130,8 @@ class Walk:
             yield await (self._fail(attempt, _BROKEN_OFF) if task.cancelled() else self._note(attempt, task))
         if not self.walked:
             raise self._all_failed()
+        for error in self._errors.values():
+            blame(self._backend, "generate", error)
 
     def _start_more(self) -> bool:
         """Start the paths that may start now; False when there is nothing more to wait for."""

@@ -78,9 +78,14 @@ class PluginReport(msgspec.Struct, kw_only=True):
     def fail(self, error: BaseException, *, hook: str = "") -> None:
         """Note that the plugin cannot be used, and why."""
         self.state, self.reason = "failed", f"{hook}: {in_one_line(error)}" if hook else in_one_line(error)
-        self.remedy = f'mend that, or leave the plugin out: "plugins": {{"block": ["{self.name}"]}}'
+        self.remedy = f"mend that, or {self.without}"
         for routes in (self.routes, self.public, self.asks_public):
             routes.clear()
+
+    @property
+    def without(self) -> str:
+        """What to do to be without the plugin."""
+        return f'leave the plugin out: "plugins": {{"block": ["{self.name}"]}}'
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +138,13 @@ class Plugins:
         if offers:
             raise PluginError(self._clash(where, kind, [name for name, _ in offers]))
         raise PluginError(self._missing(where, role, kind))
+
+    def report_of(self, role: Role, provider: Provider[Any]) -> PluginReport | None:
+        """Return the report of the plugin that offers a kind; another loading of it has other providers."""
+        for name, offered in self._offers[role].get(provider.kind, []):
+            if offered.module == provider.module:
+                return next((report for report in self.reports if report.name == name), None)
+        return None
 
     def offered(self, plugin: str, role: Role, kind: str) -> Provider[Any]:
         """Return the kind that a plugin offers, whoever else does."""

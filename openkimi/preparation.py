@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import cast
 
 import msgspec
 
@@ -15,8 +14,9 @@ from openkimi.accounting import receipt_of
 from openkimi.budget import Budget
 from openkimi.contracts import Backend, ContextSampler
 from openkimi.cutting import LONG, cut_long_messages, keep_messages
+from openkimi.degrading import gathering, leave_out
 from openkimi.documents import DocumentInfo, Hit
-from openkimi.errors import DocumentNotFound, PluginError
+from openkimi.errors import DocumentNotFound
 from openkimi.finding import Finder
 from openkimi.memory import Memory
 from openkimi.packing import Packed, pack
@@ -102,12 +102,14 @@ class Preparation:
         turn = msgspec.structs.replace(turn, stored=tuple(id_ for id_ in turn.stored if id_ in infos))
         if ask.mode == "exhaustive" and (reading := await self._planned(turn, ask, limits, infos)):
             return Prepared(packs=(), turn=turn, budget=limits, receipt=reading.receipt(), reading=reading)
-        found = await self._finder.find(turn, ask, limits)
+        with gathering() as degraded:
+            found = await self._finder.find(turn, ask, limits)
         turn = msgspec.structs.replace(turn, hits=found.hits, irrelevant=found.irrelevant)
         if not turn.documents and not turn.hits:
             return await self._unchanged(ask, turn, limits, paths, tokens)
         core = await self._core(turn, limits) if found.mode != "summary" else []
-        contexts = await self._contexts(turn, paths)
+        with gathering() as also:
+            contexts = await self._contexts(turn, paths)
         few = None if found.mode == "summary" else limits.passages
         packs = [
             await pack(self._backend, turn, context, limits, core=core, top_k=self._rag.top_k or most)
@@ -119,7 +121,9 @@ class Preparation:
             packs=tuple(packs[at] for at in kept),
             turn=turn,
             budget=limits,
-            receipt=msgspec.structs.replace(receipt, mode=found.mode, paths=len(kept)),
+            receipt=msgspec.structs.replace(
+                receipt, mode=found.mode, paths=len(kept), degraded=(*degraded, *also)
+            ),
             contexts=tuple(tuple(contexts[at]) for at in kept),
         )
 
@@ -190,17 +194,18 @@ class Preparation:
     async def _contexts(self, turn: Turn, paths: int) -> Sequence[Sequence[Hit]]:
         """Order the best 200 hits for each path; the others, which may be thousands, follow as they are.
 
-        They do not follow a context that leaves out some of the best.
+        They do not follow a context that leaves out some of the best. Without a sampler that works all paths
+        have the same order, and differ by their seeds.
         """
         if paths == 1:
             return [turn.hits]
         best, rest = turn.hits[:_SAMPLED], turn.hits[_SAMPLED:]
         seed = turn.request.seed or 0
-        sampled: object = await asyncio.to_thread(self._sampler.sample, best, paths, seed=seed)
-        if not isinstance(sampled, Sequence) or len(sampled) != paths:
-            name = type(self._sampler).__qualname__
-            raise PluginError(f"mpr.sampling: {name}.sample must return a list of {paths} orders")
-        contexts = cast("Sequence[Sequence[Hit]]", sampled)
+        try:
+            contexts = await asyncio.to_thread(self._sampler.sample, best, paths, seed=seed)
+        except Exception as error:  # noqa: BLE001 - it is a plugin's
+            leave_out("sampler", self._sampler, "sample", error)
+            return [turn.hits] * paths
         return [(*context, *rest) if len(context) == len(best) else tuple(context) for context in contexts]
 
     async def _unchanged(

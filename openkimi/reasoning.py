@@ -12,6 +12,7 @@ import structlog
 
 from openkimi.citing import Citing
 from openkimi.contracts import Backend, Candidate, Synthesizer
+from openkimi.degrading import blame
 from openkimi.documents import Hit
 from openkimi.messages import Delta, GenerateRequest, Usage
 from openkimi.path_accounting import receipts_of
@@ -105,7 +106,8 @@ class Reasoner:
                 reasoned = _reasoned(walk, made, choice=choice, declined=declined, usage=spent)
                 dissenting = None if declined else made.dissenting
                 paths_told = await _receipts(walk, prepared, dissenting, quotes=citing.wanted)
-                yield citing.reason(msgspec.structs.replace(reasoned, candidates=paths_told))
+                reasoned = msgspec.structs.replace(reasoned, candidates=paths_told)
+                yield citing.reason(reasoned, made.degraded)
                 shown = Usage() if declined else await made.shown()
                 counted = (prompts.once(at, usage) for at, usage in walk.usages.items())
                 told = _told(sum(counted, start=synthesis), shown)
@@ -130,9 +132,8 @@ class Reasoner:
             try:
                 return bool(self._synthesizer.settled(question, candidates, paths))
             except Exception as error:
-                kind = self._mpr.synthesis
-                log.warning("synthesizer_failed", kind=kind, method="settled", error=type(error).__name__)
-                log.debug("synthesizer_failed_because", kind=kind, exc_info=error)
+                log.warning("not_settled", reason=blame(self._synthesizer, "settled", error))
+                log.debug("not_settled_because", exc_info=error)
                 return False
 
         return settled

@@ -14,6 +14,15 @@ from openkimi.path_receipt import MprReceipt
 S = TypeVar("S", bound=AnswerSpan | MprReceipt)
 
 PassageKind = Literal["dense", "retrieved"]
+OptionalStage = Literal["reranker", "sampler", "synthesizer"]
+"""What an answer can be without: a better order of passages, others for its paths, a choice of theirs."""
+
+
+class Degraded(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage that failed and was left out, and why, with nothing of a text in it."""
+
+    stage: OptionalStage
+    reason: str
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +78,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     prompt was built that is not the messages themselves. With several reasoning paths ``mpr`` tells of each
     answer what its paths came to, and ``agreement`` how alike those of the first were. In the exhaustive mode
     the model reads ``read_tokens`` in at most ``calls`` answers, and the passages are what gave it notes.
+    ``degraded`` are the stages that failed and were left out.
     """
 
     compressed: bool
@@ -90,6 +100,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     unsupported: tuple[AnswerSpan, ...] = ()
     calls: int = 1
     read_tokens: int = 0
+    degraded: tuple[Degraded, ...] = ()
 
     def citing(self, found: Citations) -> Receipt:
         """Return the receipt with citations."""
@@ -99,6 +110,12 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         """Return the receipt with what came of the paths of some answers."""
         mpr = tuple(sorted(reasoned, key=lambda one: one.choice))
         return msgspec.structs.replace(self, mpr=mpr, agreement=mpr[0].agreement if mpr else None)
+
+    def without(self, degraded: Degraded) -> Receipt:
+        """Return the receipt of an answer that a stage was left out of."""
+        if degraded in self.degraded:
+            return self
+        return msgspec.structs.replace(self, degraded=(*self.degraded, degraded))
 
     def of_choices(self, shown: Mapping[int, int]) -> Receipt:
         """Return the receipt of some of several answers, each under the number that it is shown with."""

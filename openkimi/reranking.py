@@ -13,8 +13,8 @@ import structlog
 from numpy.typing import NDArray
 
 from openkimi.contracts import Embedder
+from openkimi.degrading import leave_out
 from openkimi.documents import Hit
-from openkimi.errors import OpenKimiError
 
 log = structlog.get_logger()
 
@@ -45,8 +45,8 @@ class Reranker:
             return hits
         try:
             cosines = await self._cosines(question, best)
-        except OpenKimiError as error:
-            log.warning("not_reranked", error=error.message)
+        except Exception as error:  # noqa: BLE001 - it is a plugin's
+            leave_out("reranker", self.embedder, "embed", error)
             return hits
         order = sorted(cosines, key=lambda at: -cosines[at])
         scores = [1 / (_RANK_CONSTANT + rank) for rank in range(1, len(hits) + 1)]

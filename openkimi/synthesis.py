@@ -8,9 +8,11 @@ import msgspec
 import structlog
 
 from openkimi.contracts import Backend, Synthesis, Synthesizer
+from openkimi.degrading import blame, leave_out
 from openkimi.errors import BackendError, OpenKimiError, PluginError
 from openkimi.messages import Delta, Message, Usage
 from openkimi.paths import Walked
+from openkimi.receipt import Degraded
 from openkimi.spending import Spending
 from openkimi.streams import closing
 
@@ -33,6 +35,7 @@ class Synthesising:
         self.agreement: float | None = None
         self.supported: bool | None = None
         self.dissenting: tuple[int, ...] | None = None
+        self.degraded: Degraded | None = None
         self._backend = backend
         self._synthesizer = synthesizer
         self._kind = kind
@@ -64,10 +67,8 @@ class Synthesising:
                 async with closing(self._open.pop()):
                     pass
             except Exception as error:
-                log.warning(
-                    "synthesizer_failed", kind=self._kind, method="aclose", error=type(error).__name__
-                )
-                log.debug("synthesizer_failed_because", kind=self._kind, exc_info=error)
+                log.warning("answer_not_closed", reason=blame(self._synthesizer, "synthesize", error))
+                log.debug("answer_not_closed_because", exc_info=error)
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
         """Yield the answer.
@@ -112,8 +113,7 @@ class Synthesising:
 
     def _fall_back(self, error: Exception) -> None:
         """Take the first candidate, of which nothing more is known."""
-        log.warning("synthesizer_failed", kind=self._kind, error=type(error).__name__)
-        log.debug("synthesizer_failed_because", kind=self._kind, exc_info=error)
+        self.degraded = leave_out("synthesizer", self._synthesizer, "synthesize", error)
         self.chosen = self._walked[0].index
         self.agreement = self.supported = self.dissenting = None
 
@@ -132,6 +132,7 @@ class Synthesising:
             if not self._has_begun:
                 self._fall_back(error)
                 return
+            blame(self._synthesizer, "synthesize", error)
             if isinstance(error, OpenKimiError):
                 raise
             message = f"the synthesizer '{self._kind}' failed in the middle of its answer"
@@ -139,7 +140,6 @@ class Synthesising:
         if not self._has_begun:
             self._fall_back(PluginError("the synthesizer's answer is empty"))
         elif last is None:
-            log.warning("synthesizer_failed", kind=self._kind, error="no finish_reason")
             yield Delta(finish_reason="stop")
         else:
             yield last

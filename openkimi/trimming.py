@@ -49,10 +49,11 @@ async def _trim(part: Trims) -> None:
             await part.trim()
     except Exception as error:
         # What the error says may quote a text.
+        kind = type(getattr(part, "component", part))
         log.warning(
             "not_trimmed",
-            module=type(part).__module__.partition(".")[0],
-            component=type(part).__name__,
+            module=kind.__module__.partition(".")[0],
+            component=kind.__name__,
             reason=type(error).__name__,
         )
         log.debug("not_trimmed_because", exc_info=error)

@@ -7,7 +7,6 @@ import pytest
 
 from openkimi import (
     Backend,
-    BackendError,
     ContextOverflow,
     Delta,
     GenerateRequest,
@@ -49,29 +48,6 @@ class Plain(Backend):
 
 async def run(backend: Backend, request: GenerateRequest) -> list[Delta]:
     return [delta async for delta in generate(backend, request, prompt_tokens=10, window=100)]
-
-
-class Strange(Plain):
-    """A backend that yields text in place of deltas."""
-
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[Any]:
-        yield "hello"
-
-
-class Returning(Plain):
-    """A backend that returns its answer."""
-
-    async def generate(self, request: GenerateRequest) -> Any:  # type: ignore[override]
-        return "hello"
-
-
-@pytest.mark.parametrize(
-    ("backend", "says"), [(Strange(), "yields str, not openkimi.Delta"), (Returning(), "async def and yield")]
-)
-async def test_a_backend_that_answers_otherwise_is_named(backend: Backend, says: str) -> None:
-    """What is no stream of deltas is told with the class and what to write instead."""
-    with pytest.raises(BackendError, match=rf"{type(backend).__name__}\.generate .*{says}"):
-        await run(backend, HELLO)
 
 
 async def test_finish_reason_and_usage_are_made_up_for() -> None:

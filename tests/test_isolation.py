@@ -13,12 +13,17 @@ from typing import Any
 import pytest
 import structlog
 
-from openkimi import KimiEngine, PluginError, Provider, hookimpl
+from openkimi import BackendError, BackendWrapper, Delta, KimiEngine, PluginError, Provider, hookimpl
+from openkimi.assembly import CONTRACTS
 from openkimi.components import Components
 from openkimi.config import build_config
+from openkimi.held import hold
+from openkimi.holding import Holder
+from openkimi.origin import Origin
 from openkimi.owning import Owners
 from openkimi.patience import within
 from openkimi.plugins import load_plugins
+from openkimi.providers import ROLES, Role
 from openkimi.watching import Watch
 
 
@@ -218,3 +223,87 @@ async def test_a_plugin_that_raises_at_a_request_is_named(module: Path, held: An
     assert (named["plugin"], named["at"].endswith("made_raising.py:9")) == ("made_raising", True)
     assert (report.state, "raised KeyError at a request" in (report.reason or "")) == ("loaded", True)
     assert "secret" not in f"{logged}{report}"
+
+
+async def test_a_backend_around_the_model_is_held_to_the_contract_too(held: Any) -> None:
+    """The plugin that put it there is named, and not the one whose model it is."""
+
+    class Uncounted(BackendWrapper):
+        async def count_tokens(self, texts: Any) -> Any:
+            return len(texts)
+
+    def wrap(backend: Any) -> Any:
+        return Uncounted(backend)
+
+    wrapping = SimpleNamespace(__name__="wrapping", wrap_backend=hookimpl(wrap))
+    plugin = held()
+    engine = KimiEngine(plugins=[plugin, wrapping])
+    engine._overrides |= plugin.config
+
+    async with engine:
+        with pytest.raises(BackendError, match=r"^wrap_backend: the backend 'wrapping' .*Uncounted.count_"):
+            await engine.count_tokens(["one"])
+    reports = {report.name: report for report in engine.config.plugins.reports}
+
+    assert "a list of 1 whole numbers, not int" in (reports["wrapping"].reason or "")
+    assert '"block": ["wrapping"]' in (reports["wrapping"].remedy or "")
+    assert reports["Held"].reason is None
+
+
+async def test_an_answer_without_a_finish_reason_is_noted_and_goes_on(held: Any) -> None:
+    """What can be made up for is no failure."""
+
+    class Endless(BackendWrapper):
+        async def generate(self, request: Any) -> AsyncIterator[Delta]:
+            yield Delta(content="half")
+
+    plugin = held()
+    plugin.backend = Endless(plugin.backend)
+    engine = KimiEngine(plugins=[plugin])
+    engine._overrides |= plugin.config
+
+    async with engine:
+        assert await engine.chat("Hello?") == "half"
+    report = next(report for report in engine.config.plugins.reports if report.name == "Held")
+
+    assert "Endless.generate must end with a Delta that has a finish_reason" in (report.reason or "")
+
+
+def test_a_component_is_held_once_and_noted_wherever_its_plugin_is_listed(held: Any) -> None:
+    """What is opened for it finds it again after a reload, which makes lists and providers of its own."""
+    plugin, holder = held(), Holder()
+    before, after = (build_config(plugin.config, plugins=[plugin]) for _ in range(2))
+    for config in (before, after):
+        holder.serve(config.plugins)
+    backend, *again = (
+        holder.hold(plugin.backend, "backend", config.backend.provider, "llm.type")
+        for config in (before, before, after)
+    )
+    plugin.backend._options = SimpleNamespace(context_length=-1)
+    plugin.backend.what_no_contract_has = 7
+
+    with structlog.testing.capture_logs() as logged, pytest.raises(BackendError):
+        _ = backend.context_window
+    reports = [next(r for r in c.plugins.reports if r.name == "Held") for c in (before, after)]
+
+    assert all(one is backend for one in again)
+    assert backend.what_no_contract_has == 7
+    assert ["must be a number of tokens, not -1" in str(report.reason) for report in reports] == [True, True]
+    assert [entry["event"] for entry in logged] == ["contract_broken"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_held_component_has_no_member_of_its_contract_from_the_contract_itself(role: Role) -> None:
+    """A default of the contract would hide what the component has in its place."""
+    contract = CONTRACTS[role]
+    made = type("Ours", (contract,), dict.fromkeys(contract.__abstractmethods__, 7))()
+    held = hold(made, role, Origin("here", role, "ours", made, list))
+    members = {name for name in vars(contract) if not name.startswith("_")}
+
+    hidden = {
+        name
+        for name in members
+        if name not in vars(held) and getattr(type(held), name) is getattr(contract, name)
+    }
+    assert members
+    assert not hidden

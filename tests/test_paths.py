@@ -298,7 +298,7 @@ async def test_no_more_paths_run_than_the_backend_works_on(engine_of: Any) -> No
 
 
 async def test_a_settled_that_raises_is_no(engine_of: Any) -> None:
-    """The paths are walked on, and the log names the synthesizer and no text."""
+    """The paths are walked on, and the log names the class, its plugin and no text."""
 
     class Broken(Chooser):
         def settled(self, question: str, candidates: Sequence[Candidate], paths: int) -> bool:
@@ -310,7 +310,10 @@ async def test_a_settled_that_raises_is_no(engine_of: Any) -> None:
 
     warnings = [entry for entry in logs if entry["log_level"] == "warning"]
     assert result.mpr.walked == 3
-    assert {(entry["kind"], entry["error"]) for entry in warnings} == {("held", "ValueError")}
+    assert {entry["event"] for entry in warnings} == {"plugin_raised", "not_settled"}
+    assert all(
+        "Broken.settled raised ValueError" in entry.get("what", entry.get("reason")) for entry in warnings
+    )
     assert QUESTION not in str(warnings)
 
 
@@ -509,15 +512,17 @@ class Raising(Chooser):
     ids=["raises", "yields nothing", "yields no text", "fails before its first word"],
 )
 async def test_a_synthesizer_that_fails_is_left_out(engine_of: Any, synthesizer: Synthesizer) -> None:
-    """The answer is the first candidate, of which nothing is known, and the log names the kind."""
+    """The answer is the first candidate, of which nothing is known; receipt and log say what failed."""
     with structlog.testing.capture_logs() as logs:
         result = await outcome(engine_of(Varied(*replies("a", "b")), synthesizer), about(2))
 
     assert (result.text, result.deltas[-1].finish_reason) == ("a", "stop")
     assert (result.mpr.chosen, result.mpr.agreement, result.mpr.supported) == (0, None, None)
     assert [path.agrees for path in result.mpr.candidates] == [None, None]
-    [warning] = [entry for entry in logs if entry["event"] == "synthesizer_failed"]
-    assert warning["kind"] == "held"
+    [left_out] = result.receipt.degraded
+    [warning] = [entry for entry in logs if entry["event"] == "stage_left_out"]
+    assert (left_out.stage, left_out.reason) == (warning["stage"], warning["reason"])
+    assert left_out.stage == "synthesizer"
 
 
 @pytest.mark.parametrize(
