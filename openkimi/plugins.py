@@ -8,7 +8,8 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, Literal
 
@@ -264,14 +265,20 @@ def _module_of(report: PluginReport) -> str:
 
 
 def _load_entry_point(found: Plugins, entry_point: EntryPoint, block: Sequence[str]) -> None:
-    distribution = entry_point.dist
+    distribution, version = _origin(entry_point.dist)
     report = PluginReport(
-        name=entry_point.name,
-        module=entry_point.value,
-        distribution=distribution.name if distribution else None,
-        version=distribution.version if distribution else None,
+        name=entry_point.name, module=entry_point.value, distribution=distribution, version=version
     )
     _import(found, report, block)
+
+
+@lru_cache(maxsize=32)
+def _origin(distribution: Distribution | None) -> tuple[str | None, str | None]:
+    """Read the name and version of a distribution, for all its entry points at once: it parses a README."""
+    if distribution is None:
+        return None, None
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def _load_module(found: Plugins, module: str, block: Sequence[str], *, where: str) -> None:

@@ -30,11 +30,11 @@ def new(folder: Path, kind: str, name: str = "sea-breeze") -> Result:
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
-    """Run a command of this Python that must succeed, and return what it printed."""
+    """Run a command of this Python, without plugins of pytest, that must succeed; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", *map(str, command)],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
         capture_output=True,
         text=True,
         check=False,
