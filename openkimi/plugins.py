@@ -171,7 +171,7 @@ class Plugins:
             ConfigError: there is such a name in its ``plugins.load``.
         """
         if self.absent:
-            raise ConfigError(f"{self.absent[0]}; is its folder on PYTHONPATH?")
+            raise ConfigError(self.absent[0])
 
     def check_public(self, names: Sequence[str]) -> None:
         """Check the config's ``plugins.public``.
@@ -182,8 +182,8 @@ class Plugins:
         known = sorted({report.name for report in self.reports})
         for index, name in enumerate(names):
             if name not in known:
-                where = f"plugins.public[{index}]"
-                raise ConfigError(f"{where}: there is no plugin '{name}'; {suggest(name, known)}")
+                says = self._module_named(name) or f"there is no plugin '{name}'; {suggest(name, known)}"
+                raise ConfigError(f"plugins.public[{index}]: {says}")
 
     def offer(self, report: PluginReport, hook: str, offered: Offer) -> None:
         """Enter what a plugin's hook offers: options, a command, or a provider under its kind and aliases."""
@@ -203,10 +203,19 @@ class Plugins:
     def _no_options(self, name: str) -> str:
         report = next((report for report in self.reports if report.name == name), None)
         if report is None:
-            return f"there is no such plugin with options; {suggest(name, sorted(self.options))}"
+            no_such = f"there is no such plugin with options; {suggest(name, sorted(self.options))}"
+            return self._module_named(name) or no_such
         if report.state != "loaded":
             return f"the plugin is {report.state}: {report.reason}"
         return "the plugin takes no options"
+
+    def _module_named(self, name: str) -> str | None:
+        """Tell the name of the plugin whose module or distribution was named instead."""
+        module = name.replace("-", "_")
+        for report in self.reports:
+            if module == _module_of(report):
+                return f"the plugin of that module is named '{report.name}'"
+        return None
 
     def _clash(self, where: str, kind: str, names: Sequence[str]) -> str:
         return (
@@ -251,6 +260,10 @@ def _name_of(module: str) -> str:
     return module.removeprefix(_PREFIX) or module
 
 
+def _module_of(report: PluginReport) -> str:
+    return report.module.partition(":")[0]
+
+
 def _load_entry_point(found: Plugins, entry_point: EntryPoint, block: Sequence[str]) -> None:
     distribution, version = _origin(entry_point.dist)
     report = PluginReport(
@@ -275,10 +288,19 @@ def _load_module(found: Plugins, module: str, block: Sequence[str], *, where: st
     if _exists(module):
         _import(found, report, block)
         return
-    report.state, report.reason = "failed", f"no module named '{module}'"
+    meant = _meant(module)
+    maybe = f"; did you mean '{meant}'?" if meant else ""
+    report.state, report.reason = "failed", f"no module named '{module}'{maybe}"
     report.remedy = f"mend its name in {where}, or put its folder on PYTHONPATH"
     found.reports.append(report)
-    found.absent.append(f"{where}: {report.reason}")
+    found.absent.append(f"{where}: {report.reason}" + ("" if maybe else "; is its folder on PYTHONPATH?"))
+
+
+def _meant(module: str) -> str | None:
+    """Guess the module of a plugin that was called by its distribution's name, or by its own."""
+    plain = module.replace("-", "_")
+    there = (name for name in (plain, f"{_PREFIX}{plain}") if name != module and _exists(name))
+    return next(there, plain if plain != module else None)
 
 
 def _exists(module: str) -> bool:

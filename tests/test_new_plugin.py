@@ -54,6 +54,18 @@ def test_its_own_tests_pass_at_once(tmp_path: Path, kind: str) -> None:
     assert int(re.findall(r"(\d+) passed", printed)[-1]) > (30 if kind in ROLES else 5)
 
 
+@pytest.mark.parametrize("more", [(), ("-p", "no:asyncio")], ids=["pytest-asyncio", "without it"])
+def test_its_tests_run_without_a_warning(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """Whether pytest-asyncio is there or not, it has nothing to say to a package that does not use it."""
+    new(tmp_path, "sampler")
+    folder = tmp_path / "openkimi-sea-breeze"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "wrong_option", *more]
+
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+
+    assert "arning" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("kind", ["sampler", "routes"])
 def test_its_tests_pass_when_it_is_installed(tmp_path: Path, kind: str) -> None:
     """An entry point and the tests name the same module, which is loaded once, under the same name."""

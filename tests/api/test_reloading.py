@@ -1,8 +1,11 @@
 """Reload: another config takes its place between two requests, and one that does not load changes nothing."""
 
 import asyncio
+import importlib
 import json
+import re
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -270,6 +273,44 @@ async def test_plugins_are_asked_anew_and_see_what_was_before(running: Any) -> N
         assert second.previous is None
         assert second.engine is gateway.engine is not first.engine
         assert gateway.plugin.log == ["open One.", "enter 1", "enter 2", "leave 1"]
+
+
+@pytest.fixture
+def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The plugin that docs/plugins.md shows for what should outlive a reload."""
+    page = (Path(__file__).parents[2] / "docs/plugins.md").read_text("utf-8")
+    [snippet] = re.findall(r"^```python\n(# counting\.py\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "counting.py").write_text(snippet, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("counting")
+    del sys.modules["counting"]
+
+
+async def test_the_counts_that_the_docs_keep_go_on(running: Any, counting: Any) -> None:
+    """What the documented plugin takes from ``previous`` outlives reloads."""
+    async with running(plugins={"load": ["counting"]}) as gateway:
+        told = [await gateway.get("/plugins/counting")]
+        for candidates in (2, 3):
+            await gateway.reload(plugins={"load": ["counting"]}, mpr_candidates=candidates)
+            told.append(await gateway.get("/plugins/counting"))
+
+    assert told == [(200, 1), (200, 2), (200, 3)]
+
+
+async def test_a_plugin_that_had_failed_is_there_after_a_reload(
+    running: Any, counting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ``previous`` is that of an application without it, in which there is nothing; it begins anew."""
+    calls = counting.Calls
+    monkeypatch.setattr(counting, "Calls", None)
+    async with running(plugins={"load": ["counting"]}) as gateway:
+        failed = await gateway.get("/plugins/counting")
+        monkeypatch.setattr(counting, "Calls", calls)
+        await gateway.reload(plugins={"load": ["counting"]})
+        mended = await gateway.get("/plugins/counting")
+
+    assert failed[0] == 404
+    assert mended == (200, 1)
 
 
 async def test_a_plugin_in_use_is_not_lost_by_a_reload(running: Any) -> None:
