@@ -15,7 +15,6 @@ import itertools
 import json
 import os
 import signal
-import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from latencies import show
 from listening import listening
 
 HELLO = {"messages": [{"role": "user", "content": "Hello?"}]}
@@ -90,15 +90,6 @@ async def reloads(http: aiohttp.ClientSession, pid: int, number: int, prepare: C
         while await metric(http, "openkimi_reloads_done_total") == before:
             await asyncio.sleep(0.05)
         await asyncio.sleep(max(0.0, EVERY - (time.perf_counter() - begun)))
-
-
-def show(name: str, latencies: list[float]) -> None:
-    ordered = sorted(latencies)
-    p99 = ordered[int(len(ordered) * 0.99) - 1]
-    print(
-        f"{name:16} n={len(ordered):5}  median {statistics.median(ordered):6.0f} ms"
-        f"  p99 {p99:6.0f} ms  max {ordered[-1]:6.0f} ms"
-    )
 
 
 async def measure(http: aiohttp.ClientSession, pid: int, config: Path, number: int, callers: Callers) -> None:

@@ -13,12 +13,12 @@ import argparse
 import asyncio
 import io
 import json
-import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import aiohttp
+from latencies import show
 from listening import listening
 
 SPEECH = Path(__file__).parents[1] / "tests/data/truman-1946.txt"
@@ -40,15 +40,6 @@ async def probe(http: aiohttp.ClientSession, until: asyncio.Future[object]) -> l
         latencies.append((time.perf_counter() - started) * 1000)
         await asyncio.sleep(0.02)
     return latencies
-
-
-def show(name: str, latencies: list[float]) -> None:
-    ordered = sorted(latencies)
-    p99 = ordered[int(len(ordered) * 0.99) - 1]
-    print(
-        f"{name:24} n={len(ordered):5}  median {statistics.median(ordered):7.1f} ms"
-        f"  p99 {p99:7.1f} ms  max {ordered[-1]:7.1f} ms"
-    )
 
 
 async def measure(url: str, text: str) -> None:

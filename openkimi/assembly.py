@@ -47,10 +47,12 @@ async def assemble(
     stack: AsyncExitStack,
     components: Components,
     wrap: Callable[[Backend], Awaitable[Backend]],
+    stored: Callable[[], None] | None = None,
 ) -> Assembly:
     """Open every component the config chose, to be closed by the stack; ``wrap`` may replace the backend.
 
-    Those of ``components`` that are open already are shared.
+    Those of ``components`` that are open already are shared. ``stored`` is called for each document that was
+    processed.
 
     Raises:
         PluginError: what a plugin opened is no component of its role.
@@ -60,7 +62,7 @@ async def assemble(
     use = _opening(config, stack, components)
     backend = await wrap(await use(config.backend))
     embedder = await use(config.embedder)
-    memory = await _memory(config, use, embedder, stack)
+    memory = await _memory(config, use, embedder, stack, stored)
     sampler = await use(config.sampler, embedder)
     synthesizer = await use(config.synthesizer, embedder)
     window = min(backend.context_window, config.llm.context_length or backend.context_window)
@@ -134,9 +136,15 @@ def _checked(component: Any, chosen: Chosen[Any]) -> Any:
     return component
 
 
-async def _memory(config: Config, use: _Use, embedder: Embedder, stack: AsyncExitStack) -> Memory:
+async def _memory(
+    config: Config,
+    use: _Use,
+    embedder: Embedder,
+    stack: AsyncExitStack,
+    stored: Callable[[], None] | None = None,
+) -> Memory:
     processor, retriever = await use(config.processor, embedder), await use(config.retriever, embedder)
-    memory = Memory(processor, retriever, await _reranker(config, use))
+    memory = Memory(processor, retriever, await _reranker(config, use), stored=stored)
     stack.push_async_callback(memory.close)
     return memory
 

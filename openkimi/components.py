@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator
@@ -77,12 +78,14 @@ class Components:
     ) -> AsyncIterator[T]:
         """Hold a component open: the first holder opens it, the last one closes it.
 
-        Plugins make a new provider each time they are asked: its kind and its module tell which it is.
+        Plugins make a new provider each time they are asked: its kind and its module tell which it is. What
+        another event loop held open died with it.
 
         Raises:
             Exception: whatever opening it raised, to each of those who wait for it.
         """
-        key = (role, provider.kind, provider.module, options, id(embedder))
+        loop = asyncio.get_running_loop()
+        key = (role, provider.kind, provider.module, options, id(embedder), loop)
         handle = next((handle for known, handle in self._handles if known == key), None)
         if handle is None:
             handle = _Handle(_manager(role, provider, options, embedder))

@@ -19,20 +19,25 @@ from typing import Literal
 import msgspec
 import structlog
 
-from openkimi.errors import ConfigError, OpenKimiError
+from openkimi.errors import ConfigError, OpenKimiError, RequestError
 from openkimi.plugins import in_one_line
 
 log = structlog.get_logger()
 
 _SUFFIX = ".sock"
+_CONNECT_SECONDS = 0.1
 _DESCRIBE_SECONDS = 5.0
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True, tag="reloaded"):
-    """What a reload changed: options by their names. Those of ``at_restart`` only a start heeds."""
+    """What a reload changed: options by their names. Those of ``at_restart`` only a start heeds.
+
+    ``failed`` has the plugins that are not in use, with why.
+    """
 
     changed: tuple[str, ...]
     at_restart: tuple[str, ...] = ()
+    failed: dict[str, str] = {}
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
@@ -73,15 +78,26 @@ async def listening(described: Described, reload: Callable[[], Awaitable[Reloade
     async def do(request: Request) -> Reply:
         return described if request.do == "describe" else await _tried(reload)
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, ValueError):
-            reply = await do(msgspec.json.decode(await reader.readline(), type=Request))
-            writer.write(msgspec.json.encode(reply) + b"\n")
-            await writer.drain()
-        writer.close()
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with suppress(OSError, ValueError):
+                reply = await do(msgspec.json.decode(await reader.readline(), type=Request))
+                writer.write(msgspec.json.encode(reply) + b"\n")
+                await writer.drain()
+        finally:
+            writer.close()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(talk(reader, writer))
+        talks.add(task)
+        task.add_done_callback(talks.discard)
+
+    talks: set[asyncio.Task[None]] = set()
 
     try:
-        path = _own_directory() / f"{described.process}{_SUFFIX}"
+        directory = _own_directory()
+        _sweep(directory)
+        path = directory / f"{described.process}{_SUFFIX}"
         path.unlink(missing_ok=True)
         server = await asyncio.start_unix_server(connected, path)
     except (OSError, AttributeError, NotImplementedError) as error:
@@ -93,17 +109,24 @@ async def listening(described: Described, reload: Callable[[], Awaitable[Reloade
     finally:
         server.close()
         path.unlink(missing_ok=True)
+        for task in talks:
+            task.cancel()
 
 
 def gateways() -> list[tuple[Path, Described]]:
-    """List this user's running gateways with their sockets; sockets that nobody listens at are removed."""
+    """List this user's running gateways with their sockets; sockets that nobody listens at are removed.
+
+    Raises:
+        RequestError: the system has no such sockets.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise RequestError("this system has no Unix sockets: set server.watch_config for files that change")
     found = []
-    for directory in directories():
+    for directory in filter(_is_private, directories()):
+        _sweep(directory)
         for path in sorted(directory.glob(f"*{_SUFFIX}")):
             try:
                 reply = ask(path, Request(do="describe"), seconds=_DESCRIBE_SECONDS)
-            except ConnectionRefusedError:
-                path.unlink(missing_ok=True)
             except (OSError, msgspec.MsgspecError):
                 continue
             else:
@@ -140,15 +163,35 @@ async def _tried(reload: Callable[[], Awaitable[Reloaded]]) -> Reply:
         return Failed(reason=in_one_line(error))
 
 
+def _sweep(directory: Path) -> None:
+    """Remove the sockets that nobody listens at: a gateway that a signal ends leaves its own."""
+    for path in directory.glob(f"*{_SUFFIX}"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(_CONNECT_SECONDS)
+            try:
+                client.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+
+
 def _own_directory() -> Path:
-    """Make the directory that only this user may look into.
+    """Make a directory that only this user may look into, in the first place where it can be.
 
     Raises:
-        OSError: it cannot be made, or is somebody else's.
+        OSError: there is no such place.
     """
-    directory = next(path for path in directories() if path.parent.is_dir())
-    directory.mkdir(mode=0o700, exist_ok=True)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{directory} is not a directory that only this user may open")
-    return directory
+    for directory in directories():
+        with suppress(OSError):
+            directory.mkdir(mode=0o700)
+        if _is_private(directory):
+            return directory
+    raise PermissionError(f"{directory} is not a directory that only this user may open")
+
+
+def _is_private(directory: Path) -> bool:
+    """Tell whether it is a directory of this user's that nobody else may look into."""
+    try:
+        found = directory.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077

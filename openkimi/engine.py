@@ -175,8 +175,7 @@ class KimiEngine:
         opened = self._opened
         inside = opened.admission.inside if opened else 0
         at_once = opened.backend.concurrency if opened else None
-        documents = opened.memory.stored if opened else 0
-        return self._tally.statistics(inside=inside, at_once=at_once, documents=documents)
+        return self._tally.statistics(inside=inside, at_once=at_once)
 
     @property
     def is_open(self) -> bool:
@@ -523,7 +522,9 @@ class KimiEngine:
         for report in config.plugins.reports:
             self.extensions.tell(report)
         await asyncio.to_thread(preload_paths, config.preload)
-        opened = await assemble(config, stack, self._components, self.extensions.wrap)
+        opened = await assemble(
+            config, stack, self._components, self.extensions.wrap, self._tally.document_stored
+        )
         await self._restore_scope(opened.memory)
         await self._preload(opened.memory, config)
         await opened.memory.refresh()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import shutil
 import socket
 import sys
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -20,12 +18,11 @@ from openkimi.errors import ConfigError
 from openkimi.faults import faults_of
 from openkimi.patience import START_SECONDS, within
 from openkimi.plugins import in_one_line
-from openkimi.sections import ServerSection
+from openkimi.running import faults_at, release_at
 
 _OLDEST = (3, 11)
 _REQUIREMENT = re.compile(r"^(?P<name>[\w.-]+).*?(?:;.*extra == ['\"](?P<extra>[\w-]+)['\"].*)?$")
 _SCARCE = 1 << 30
-_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - it is looked for, not listened on
 
 
 def examine(path: str | None) -> Iterator[Finding]:
@@ -43,7 +40,7 @@ def examine(path: str | None) -> Iterator[Finding]:
     yield from _plugins(config)
     for chosen in _components(config):
         yield from _component(chosen)
-    yield from _address(config.server)
+    yield from _address(config)
     yield from _disk()
 
 
@@ -109,10 +106,10 @@ def _plugins(config: Config) -> Iterator[Finding]:
         create_app(engine)
     except ConfigError as error:
         yield Finding(what="plugins", state="broken", says=error.message)
-    failed = [report for report in config.plugins.reports if report.state == "failed"]
-    for report in failed:
-        says, remedy = f"failed: {report.reason}", report.remedy
-        yield Finding(what=f"plugin {report.name}", state="warning", says=says, remedy=remedy)
+    for report in config.plugins.reports:
+        if report.reason and report.state != "blocked":
+            says = f"failed: {report.reason}" if report.state == "failed" else report.reason
+            yield Finding(what=f"plugin {report.name}", state="warning", says=says, remedy=report.remedy)
     loaded = sum(report.state == "loaded" for report in config.plugins.reports)
     yield Finding(what="plugins", says=f"{loaded} of {len(config.plugins.reports)} in use")
 
@@ -137,8 +134,9 @@ def _component(chosen: Chosen[Any]) -> Iterator[Finding]:
         yield Finding(what=name, state="broken", says=in_one_line(error))
 
 
-def _address(server: ServerSection) -> Iterator[Finding]:
+def _address(config: Config) -> Iterator[Finding]:
     """Look whether the address can be listened on, or who listens there."""
+    server = config.server
     what = f"address {server.host}:{server.port}"
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -146,33 +144,19 @@ def _address(server: ServerSection) -> Iterator[Finding]:
         try:
             listener.bind((server.host, server.port))
         except OSError as error:
-            yield _taken(what, server, error)
+            yield from _taken(what, config, error)
         else:
             yield Finding(what=what, says="free")
 
 
-def _taken(what: str, server: ServerSection, error: OSError) -> Finding:
-    if release := _release_at(server):
-        return Finding(what=what, state="warning", says=f"an OpenKimi {release} answers there already")
+def _taken(what: str, config: Config, error: OSError) -> Iterator[Finding]:
+    if release := release_at(config.server):
+        yield Finding(what=what, state="warning", says=f"an OpenKimi {release} answers there already")
+        known = {(report.name, report.reason) for report in config.plugins.reports}
+        yield from faults_at(config.server, known)
+        return
     remedy = "end what uses it, or choose another server.port or server.host"
-    return Finding(what=what, state="broken", says=error.strerror or str(error), remedy=remedy)
-
-
-def _release_at(server: ServerSection) -> str | None:
-    """Tell which OpenKimi answers at an address, None where it is something else."""
-    host = (
-        "127.0.0.1"
-        if server.host in _EVERYWHERE
-        else f"[{server.host}]"
-        if ":" in server.host
-        else server.host
-    )
-    try:
-        with urllib.request.urlopen(f"http://{host}:{server.port}/health/live", timeout=2) as response:
-            answer = json.load(response)
-    except (OSError, ValueError):
-        return None
-    return str(answer["version"]) if isinstance(answer, dict) and "version" in answer else None
+    yield Finding(what=what, state="broken", says=error.strerror or str(error), remedy=remedy)
 
 
 def _disk() -> Iterator[Finding]:

@@ -30,12 +30,19 @@ _TRIES = 3
 class Memory:
     """Processes documents into the retriever, and brings back what a question needs.
 
-    ``stored`` counts the documents that were processed.
+    ``stored`` is called for each document that was processed.
     """
 
-    def __init__(self, processor: Processor, retriever: Retriever, reranker: Reranker | None = None) -> None:
+    def __init__(
+        self,
+        processor: Processor,
+        retriever: Retriever,
+        reranker: Reranker | None = None,
+        *,
+        stored: Callable[[], None] | None = None,
+    ) -> None:
         self.retriever = retriever
-        self.stored = 0
+        self._stored = stored
         self._processor = processor
         self._reranker = reranker
         self._work = _Shared()
@@ -192,7 +199,8 @@ class Memory:
         with reporting("storing", tell):
             await self.retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
         await self._note_densest((tenant, document.id), chunks, forgotten)
-        self.stored += 1
+        if self._stored is not None:
+            self._stored()
         log.info("document_stored", document=document.id, characters=len(document.text), chunks=len(chunks))
 
     async def _describe(self, document: Document, tenant: str) -> bool:

@@ -8,7 +8,8 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, Literal
 
@@ -180,7 +181,7 @@ class Plugins:
             ConfigError: there is such a name in its ``plugins.load``.
         """
         if self.absent:
-            raise ConfigError(f"{self.absent[0]}; is its folder on PYTHONPATH?")
+            raise ConfigError(self.absent[0])
 
     def check_public(self, names: Sequence[str]) -> None:
         """Check the config's ``plugins.public``.
@@ -191,8 +192,8 @@ class Plugins:
         known = sorted({report.name for report in self.reports})
         for index, name in enumerate(names):
             if name not in known:
-                where = f"plugins.public[{index}]"
-                raise ConfigError(f"{where}: there is no plugin '{name}'; {suggest(name, known)}")
+                says = self._module_named(name) or f"there is no plugin '{name}'; {suggest(name, known)}"
+                raise ConfigError(f"plugins.public[{index}]: {says}")
 
     def offer(self, report: PluginReport, hook: str, offered: Offer) -> None:
         """Enter what a plugin's hook offers: options, a command, or a provider under its kind and aliases."""
@@ -212,10 +213,19 @@ class Plugins:
     def _no_options(self, name: str) -> str:
         report = next((report for report in self.reports if report.name == name), None)
         if report is None:
-            return f"there is no such plugin with options; {suggest(name, sorted(self.options))}"
+            no_such = f"there is no such plugin with options; {suggest(name, sorted(self.options))}"
+            return self._module_named(name) or no_such
         if report.state != "loaded":
             return f"the plugin is {report.state}: {report.reason}"
         return "the plugin takes no options"
+
+    def _module_named(self, name: str) -> str | None:
+        """Tell the name of the plugin whose module or distribution was named instead."""
+        module = name.replace("-", "_")
+        for report in self.reports:
+            if module == _module_of(report):
+                return f"the plugin of that module is named '{report.name}'"
+        return None
 
     def _clash(self, where: str, kind: str, names: Sequence[str]) -> str:
         return (
@@ -242,7 +252,7 @@ def load_plugins(
     Installed ones are loaded in the order of their names, and a module once, however it is named. One that
     fails is reported, not raised, and so is a name in ``load`` that is no module.
     """
-    found, objects = Plugins(), [(_module_of(plugin), plugin) for plugin in plugins]
+    found, objects = Plugins(), [(_name_of_object(plugin), plugin) for plugin in plugins]
     installed = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
     for name, module in (
         *((point.name, point.value) for point in installed),
@@ -264,7 +274,7 @@ def _report(found: Plugins, name: str, module: str) -> PluginReport:
     return PluginReport(name=name, module=module, shares_name=len(found.modules[name]) > 1)
 
 
-def _module_of(plugin: object) -> str:
+def _name_of_object(plugin: object) -> str:
     return str(getattr(plugin, "__name__", type(plugin).__name__))
 
 
@@ -273,11 +283,23 @@ def _name_of(module: str) -> str:
     return module.removeprefix(_PREFIX) or module
 
 
+def _module_of(report: PluginReport) -> str:
+    return report.module.partition(":")[0]
+
+
 def _load_entry_point(found: Plugins, entry_point: EntryPoint, block: Sequence[str]) -> None:
-    report, distribution = _report(found, entry_point.name, entry_point.value), entry_point.dist
-    if distribution is not None:
-        report.distribution, report.version = distribution.name, distribution.version
+    report = _report(found, entry_point.name, entry_point.value)
+    report.distribution, report.version = _origin(entry_point.dist)
     _import(found, report, block)
+
+
+@lru_cache(maxsize=32)
+def _origin(distribution: Distribution | None) -> tuple[str | None, str | None]:
+    """Read the name and version of a distribution, for all its entry points at once: it parses a README."""
+    if distribution is None:
+        return None, None
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def _load_module(found: Plugins, module: str, block: Sequence[str], *, where: str) -> None:
@@ -287,10 +309,19 @@ def _load_module(found: Plugins, module: str, block: Sequence[str], *, where: st
     if _exists(module):
         _import(found, report, block)
         return
-    report.state, report.reason = "failed", f"no module named '{module}'"
+    meant = _meant(module)
+    maybe = f"; did you mean '{meant}'?" if meant else ""
+    report.state, report.reason = "failed", f"no module named '{module}'{maybe}"
     report.remedy = f"mend its name in {where}, or put its folder on PYTHONPATH"
     found.reports.append(report)
-    found.absent.append(f"{where}: {report.reason}")
+    found.absent.append(f"{where}: {report.reason}" + ("" if maybe else "; is its folder on PYTHONPATH?"))
+
+
+def _meant(module: str) -> str | None:
+    """Guess the module of a plugin that was called by its distribution's name, or by its own."""
+    plain = module.replace("-", "_")
+    there = (name for name in (plain, f"{_PREFIX}{plain}") if name != module and _exists(name))
+    return next(there, plain if plain != module else None)
 
 
 def _exists(module: str) -> bool:

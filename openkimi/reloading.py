@@ -34,13 +34,15 @@ def reload(config: str | None, pid: int | None) -> None:
         sys.exit(2 if reply.of_config else 1)
     assert isinstance(reply, Reloaded)
     click.echo(f"{gateway.url} has read {gateway.config} anew: {_summary(reply)}")
+    for name, reason in reply.failed.items():
+        click.echo(f"openkimi: the plugin {name} is not in use: {reason}", err=True)
     for option in reply.at_restart:
         click.echo(f"openkimi: {option} takes effect when the gateway is started anew", err=True)
 
 
 def _summary(reloaded: Reloaded) -> str:
     names = [option for option in reloaded.changed if option not in reloaded.at_restart]
-    return f"changed {', '.join(names)}" if names else "no option has changed"
+    return f"changed {', '.join(names)}" if names else "no option has changed that a reload heeds"
 
 
 def _chosen(
@@ -52,8 +54,8 @@ def _chosen(
         RequestError: there is none, or more than one.
     """
     if config is not None:
-        where = str(Path(config).resolve())
-        found = [each for each in found if each[1].config == where]
+        where = Path(config).resolve()
+        found = [each for each in found if Path(each[1].config).resolve() == where]
     if pid is not None:
         found = [each for each in found if each[1].process == pid]
     if not found:

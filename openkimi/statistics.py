@@ -13,7 +13,7 @@ from openkimi.receipt import Receipt
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts since the engine was made; ``documents`` and those of now since it opened.
+    """Counts since the engine was made, or the first of those that it goes on for; and those of now.
 
     ``requests`` were begun, of which ``failed`` ended with an error or a caller who left. ``answers`` were
     written, over ``paths`` reasoning paths that were walked, and cost ``usage`` as their callers were told.
@@ -39,7 +39,7 @@ class Tally:
     """Counts what passes by."""
 
     def __init__(self) -> None:
-        self.requests = self.failed = self.answers = self.paths = 0
+        self.requests = self.failed = self.answers = self.paths = self.documents = 0
         self.reloads = self.reloads_done = self.trims = 0
         self.usage = Usage()
 
@@ -53,7 +53,11 @@ class Tally:
             self.failed += 1
             raise
 
-    def statistics(self, *, inside: int, at_once: int | None, documents: int) -> Statistics:
+    def document_stored(self) -> None:
+        """Count a document that was cut and stored."""
+        self.documents += 1
+
+    def statistics(self, *, inside: int, at_once: int | None) -> Statistics:
         """Say how it stands; ``inside`` requests are there, of which ``at_once`` can be answered."""
         running = inside if at_once is None else min(inside, at_once)
         return Statistics(
@@ -64,7 +68,7 @@ class Tally:
             usage=self.usage,
             running=running,
             waiting=inside - running,
-            documents=documents,
+            documents=self.documents,
             reloads=self.reloads,
             reloads_done=self.reloads_done,
             trims=self.trims,

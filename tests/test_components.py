@@ -52,6 +52,22 @@ async def test_a_component_is_opened_and_closed_in_one_task_of_its_own() -> None
     assert log.tasks[0] is not asyncio.current_task()
 
 
+def test_what_another_event_loop_held_open_is_opened_anew() -> None:
+    """A loop that is not run again closes nothing, and what is open in it is of no use to another."""
+    log, components = Log(), Components()
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    held = [components.use("backend", log.provider, NoOptions()) for _ in loops]
+
+    for loop, use in zip(loops, held, strict=True):
+        loop.run_until_complete(asyncio.wait_for(use.__aenter__(), 5))
+    events = list(log.events)
+    for loop, use in zip(loops, held, strict=True):
+        loop.run_until_complete(use.__aexit__(None, None, None))
+        loop.close()
+
+    assert events == ["open", "open"]
+
+
 async def test_an_error_while_opening_reaches_everyone_who_waits() -> None:
     """All holders get what opening raised, and the next one tries again."""
     log, components = Log(ValueError("broken")), Components()

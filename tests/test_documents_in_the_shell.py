@@ -15,9 +15,14 @@ from filemaking import pdf
 from openkimi import BackendUnavailable, Document
 from openkimi.cli import main
 from openkimi.logs import configure_logging
-from openkimi_use.embedder import UseEmbedder
+from openkimi.testing import HashingEmbedder
 
 ROOT = Path(__file__).parents[1]
+LIGHT = {
+    "llm": {"type": "dummy"},
+    "embedder": {"type": "hashing"},
+    "plugins": {"load": ["openkimi.testing.fakes"]},
+}
 FACT = "The lighthouse of Orrin belongs to Marta Veil, who painted it red."
 QUESTION = "Who owns the lighthouse of Orrin?"
 
@@ -34,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(raw: dict[str, Any]) -> None:
-    Path("config.json").write_text(json.dumps({"llm": {"type": "dummy"}, **raw}))
+    Path("config.json").write_text(json.dumps({**LIGHT, **raw}))
 
 
 def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
@@ -84,7 +89,7 @@ def test_vectors_that_do_not_get_made_are_not_waited_for(monkeypatch: pytest.Mon
     async def fail(*_: Any, **__: Any) -> None:
         raise BackendUnavailable("the embedding server is away")
 
-    monkeypatch.setattr("openkimi_use.embedder.UseEmbedder.embed", fail)
+    monkeypatch.setattr(HashingEmbedder, "embed", fail)
 
     result = run("ingest", "tower.pdf", "*.txt", "--timeout", "0.5")
 
@@ -100,13 +105,13 @@ def test_vectors_that_take_long_are_waited_for(folder: Path, monkeypatch: pytest
     """The time counts anew with each call of the embedder."""
     calls = list[int]()
 
-    async def embed_slowly(self: UseEmbedder, texts: Any, **_: Any) -> Any:
+    async def embed_slowly(self: HashingEmbedder, texts: Any, **_: Any) -> Any:
         calls.append(len(texts))
         await asyncio.sleep(0.3)
         return np.full((len(texts), self.dimensions), self.dimensions**-0.5, np.float32)
 
-    monkeypatch.setattr("openkimi_use.embedder.UseEmbedder.embed", embed_slowly)
-    paragraphs = [f"Paragraph {n} speaks of subject{n}. {f'It is word{n} again. ' * 40}" for n in range(200)]
+    monkeypatch.setattr(HashingEmbedder, "embed", embed_slowly)
+    paragraphs = [f"Paragraph {n} speaks of subject{n}. {f'It is word{n} again. ' * 40}" for n in range(100)]
     (folder / "long.txt").write_text("\n\n".join(paragraphs))
 
     [[_, state, _]] = rows(run("ingest", "long.txt", "--timeout", "2"))
@@ -244,7 +249,8 @@ def test_a_gateway_serves_what_was_ingested(folder: Path) -> None:
 @pytest.mark.model
 def test_the_default_model_answers_from_a_pdf() -> None:
     """The model of config/config.json copies the fact out of the file."""
-    write({"llm": json.loads((ROOT / "config/config.json").read_text("utf-8"))["llm"]})
+    config = json.loads((ROOT / "config/config.json").read_text("utf-8"))
+    write({"llm": config["llm"], "embedder": config.get("embedder", {})})
 
     result = run("ask", "tower.pdf", QUESTION, "--sources")
 

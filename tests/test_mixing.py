@@ -7,12 +7,11 @@ from openkimi import KimiEngine
 from openkimi.api.app import create_app
 from openkimi.testing import serving
 
-pytestmark = pytest.mark.model
-pytestmark = pytest.mark.usefixtures("benchmarks")
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("benchmarks")]
 
 
 async def test_no_request_is_lost_or_mixed_up(tmp_path):
-    """Of sixty random requests, eight at a time, two of five are left: each answer is the one given alone."""
+    """Of forty random requests, eight at a time, two of five are left: each answer is the one given alone."""
     import mixing
 
     engine = KimiEngine(
@@ -22,11 +21,11 @@ async def test_no_request_is_lost_or_mixed_up(tmp_path):
     asked = mixing.kinds(12)
     async with serving(create_app(engine)) as url, aiohttp.ClientSession(url) as http:
         expected = await mixing.alone(http, asked)
-        outcome = await mixing.mix(http, expected, asked, requests=60, connections=8)
+        outcome = await mixing.mix(http, expected, asked, requests=40, connections=8)
 
     assert outcome.complaints == []
-    assert outcome.verdicts.total() == 60
-    assert outcome.verdicts["left"] > 10
+    assert outcome.verdicts.total() == 40
+    assert outcome.verdicts["left"] > 8
     assert outcome.afterwards == 0
 
 

@@ -30,11 +30,11 @@ def new(folder: Path, kind: str, name: str = "sea-breeze") -> Result:
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
-    """Run a command of this Python that must succeed, and return what it printed."""
+    """Run a command of this Python, without plugins of pytest, that must succeed; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", *map(str, command)],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -52,6 +52,18 @@ def test_its_own_tests_pass_at_once(tmp_path: Path, kind: str) -> None:
     printed = run("pytest", "-p", "no:cacheprovider", cwd=tmp_path / "openkimi-sea-breeze")
 
     assert int(re.findall(r"(\d+) passed", printed)[-1]) > (30 if kind in ROLES else 5)
+
+
+@pytest.mark.parametrize("more", [(), ("-p", "no:asyncio")], ids=["pytest-asyncio", "without it"])
+def test_its_tests_run_without_a_warning(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """Whether pytest-asyncio is there or not, it has nothing to say to a package that does not use it."""
+    new(tmp_path, "sampler")
+    folder = tmp_path / "openkimi-sea-breeze"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "wrong_option", *more]
+
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+
+    assert "arning" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("kind", ["sampler", "routes"])

@@ -153,6 +153,38 @@ def test_a_module_that_is_not_there_is_reported_and_an_error_of_a_config() -> No
         build_config({"plugins": {"load": ["made_nowhere"]}})
 
 
+@pytest.mark.parametrize(
+    ("plugins", "message"),
+    [
+        (
+            {"load": ["openkimi-made-tide"]},
+            "plugins.load[0]: no module named 'openkimi-made-tide'; did you mean 'openkimi_made_tide'?",
+        ),
+        (
+            {"load": ["made_tide"]},
+            "plugins.load[0]: no module named 'made_tide'; did you mean 'openkimi_made_tide'?",
+        ),
+        ({"load": ["a-b"]}, "plugins.load[0]: no module named 'a-b'; did you mean 'a_b'?"),
+        (
+            {"load": ["openkimi_made_tide"], "options": {"openkimi_made_tide": {}}},
+            "plugins.options.openkimi_made_tide: the plugin of that module is named 'made_tide'",
+        ),
+        (
+            {"load": ["openkimi_made_tide"], "public": ["openkimi-made-tide"]},
+            "plugins.public[0]: the plugin of that module is named 'made_tide'",
+        ),
+    ],
+)
+def test_a_plugin_that_goes_by_another_name_is_told_its_own(module: Path, plugins: Any, message: str) -> None:
+    """Module, distribution and plugin have three names, and each is taken for another one."""
+    (module / "openkimi_made_tide.py").write_text("")
+
+    with pytest.raises(ConfigError) as error:
+        build_config({"plugins": plugins})
+
+    assert error.value.message == message
+
+
 def test_a_plugin_for_another_contract_says_so() -> None:
     """A provider written for another version of the contracts is refused with the remedy."""
     with pytest.raises(PluginError, match="was written for contract 99"):

@@ -1,5 +1,6 @@
 """What openkimi tells of itself: the configuration as it holds, and what is wrong with what it needs."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import pytest
 from click.testing import CliRunner, Result
 
@@ -19,6 +21,7 @@ from openkimi.doctor import doctor
 from openkimi.effective import changed
 from openkimi.examining import _component, examine, free_space
 from openkimi.shell import wrapped
+from openkimi.testing import gateway
 
 SECRET = "sk-0123456789abcdef"
 
@@ -252,6 +255,53 @@ def test_a_plugin_that_fails_is_found(nowhere: Path, monkeypatch: pytest.MonkeyP
     assert (noted.state, noted.says) == ("warning", "failed: RuntimeError: no luck")
     assert '"block": ["made_broken"]' in (noted.remedy or "")
     assert (needed.state, "no luck" in needed.says) == ("broken", True)
+
+
+DIVIDING = """
+from openkimi import BackendWrapper, hookimpl
+
+class Dividing(BackendWrapper):
+    async def generate(self, request):
+        yield 1 / 0
+
+@hookimpl
+def wrap_backend(backend):
+    return Dividing(backend)
+"""
+
+
+@pytest.mark.parametrize("keys", [[], [{"name": "ada", "key": SECRET}]], ids=["without keys", "with keys"])
+async def test_a_gateway_that_runs_is_asked_for_its_plugins(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch, keys: list[Any]
+) -> None:
+    """What a plugin did wrong at a request is told, too, where no key is needed to be told."""
+    monkeypatch.syspath_prepend(nowhere)
+    (nowhere / "made_dividing.py").write_text(DIVIDING)
+    config = {"server": {"api_keys": keys}, "plugins": {"load": ["made_dividing"]}}
+    asked, headers = {"messages": [{"role": "user", "content": "Hello?"}]}, {"X-API-Key": SECRET}
+    async with gateway({"llm": {"type": "dummy"}, **config}) as url, aiohttp.ClientSession(url) as http:
+        async with http.post("/v1/chat/completions", json=asked, headers=headers) as response:
+            assert response.status == 500
+        port = int(url.rpartition(":")[2])
+        found = await asyncio.to_thread(findings, write(nowhere / "c.json", server={"port": port}))
+
+    assert "answers there already" in found[f"address 127.0.0.1:{port}"].says
+    if keys:
+        assert found["plugins at work"].remedy == "ask GET /v1/plugins with one"
+        return
+    fault = found["plugin made_dividing at work"]
+    assert (fault.state, "ZeroDivisionError" in fault.says) == ("warning", True)
+
+
+def test_a_plugin_without_hooks_is_found(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is loaded and does nothing, which its author did not mean."""
+    monkeypatch.syspath_prepend(nowhere)
+    (nowhere / "made_mute.py").write_text("def register_backends():\n    return []\n")
+
+    found = findings(write(nowhere / "c.json", plugins={"load": ["made_mute"]}))["plugin made_mute"]
+
+    assert (found.state, found.says) == ("warning", "has no hooks")
+    assert "@hookimpl" in (found.remedy or "")
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def create_app(
 def app_of(gateway: Gateway, *, lifespan: Lifespan | None = None) -> Litestar:
     """Make the application of a gateway, as :func:`create_app` does."""
     engine, server = gateway.engine, gateway.engine.config.server
+    gateway.keys.read()
     app = Litestar(
         route_handlers=[chat_router(gateway), *plugin_routers(gateway), create_health_router()],
         lifespan=[lifespan or engine.lifespan, gateway.limits.lifespan, Trimming(engine).lifespan],

@@ -39,10 +39,18 @@ _ANYONE = Caller()
 
 
 class KeyRing:
-    """The keys of an engine's config, read when the first request comes."""
+    """The keys of an engine's config; their file is read by :meth:`read`, or when the first request comes."""
 
     def __init__(self, engine: KimiEngine) -> None:
         self._engine = engine
+
+    def read(self) -> None:
+        """Read the key file, whose keys stay good from here on though it is gone or wrong later.
+
+        Raises:
+            ConfigError: it cannot be read, or an entry is wrong.
+        """
+        _ = self._file
 
     def authenticate(self, connection: Connection) -> None:
         """Let a connection pass that shows one of the keys, or every one where none is needed.

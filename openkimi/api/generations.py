@@ -12,10 +12,14 @@ import structlog
 
 from openkimi.api.app import Lifespan, app_of
 from openkimi.api.gateway import Gateway
-from openkimi.errors import BackendUnavailable
+from openkimi.errors import BackendUnavailable, PluginError
 from openkimi.own_task import OwnTask
+from openkimi.plugins import in_one_line
 
 log = structlog.get_logger()
+
+CLOSE_SECONDS = 60.0
+"""How long what serves nobody may take to close before it is left to itself; the next reload waits for it."""
 
 
 class Generation:
@@ -37,13 +41,13 @@ class Generation:
         self._life = OwnTask(self._app.lifespan())
         try:
             await self._life.entered()
-        except ExceptionGroup as group:  # Litestar's task group makes one of what a single lifespan raised
-            if len(group.exceptions) > 1:
-                raise
-            raise group.exceptions[0] from None
-        except asyncio.CancelledError:
+        except ExceptionGroup as group:
+            raise _alone(group) from None
+        except asyncio.CancelledError as error:
             await self._life.leave()
-            raise
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise PluginError("what a component or a plugin's lifespan opens cancelled itself") from error
 
     async def serve(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -63,6 +67,16 @@ class Generation:
     async def end(self) -> None:
         """Close what the application held open."""
         await self._life.leave()
+
+    async def give_up(self) -> None:
+        """Close it as :meth:`end` does; what goes wrong at that, or hangs, is named in the log."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.end()
+        except TimeoutError:
+            log.warning("not_closed_cleanly", reason=f"it was not closed within {CLOSE_SECONDS:g} s")
+        except Exception as error:  # noqa: BLE001 - a stranger's component may raise anything
+            log.warning("not_closed_cleanly", reason=in_one_line(_alone(error)))
 
 
 class Serving:
@@ -106,12 +120,9 @@ class Serving:
 
     async def _drain(self, generation: Generation) -> None:
         await generation.drained()
-        try:
-            await generation.end()
-        except Exception as error:  # noqa: BLE001 - it serves nobody any more
-            log.warning("not_closed_cleanly", error=type(error).__name__)
+        await generation.give_up()
         del self._draining[generation]
-        self._ended()
+        asyncio.get_running_loop().call_soon(self._ended)  # once this task no longer holds the generation
 
     async def _live(self, receive: Any, send: Any) -> None:
         """Speak the lifespan protocol of ASGI."""
@@ -140,3 +151,10 @@ class Serving:
         async with AsyncExitStack() as stack:
             for generation in reversed(tuple(self._generations())):
                 stack.push_async_callback(generation.end)
+
+
+def _alone(error: Exception) -> Exception:
+    """Take what a single lifespan raised out of the group that Litestar's task group makes of it."""
+    if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        return error.exceptions[0]
+    return error

@@ -85,15 +85,17 @@ class Reloader:
         await after.start()
         try:
             _refuse_losses(before.engine, engine)
+            differ = tuple(changed(before.engine.config, engine.config))
             self._heed(engine.config.server)
             self._serving.replace(after)
         except BaseException:
-            await after.end()
+            await after.give_up()
             raise
         engine.take_over(before.engine)
         after.gateway.limits.take_over(before.limits)
-        differ = changed(before.engine.config, engine.config)
-        return Reloaded(changed=tuple(differ), at_restart=self._at_restart(engine))
+        reports = engine.config.plugins.reports
+        failed = {report.name: str(report.reason) for report in reports if report.state == "failed"}
+        return Reloaded(changed=differ, at_restart=self._at_restart(engine), failed=failed)
 
     def _at_restart(self, engine: KimiEngine) -> tuple[str, ...]:
         """Name what only a start heeds, where it is no longer what it was then."""
@@ -146,10 +148,18 @@ def _refuse_losses(before: KimiEngine, after: KimiEngine) -> None:
     Raises:
         PluginError: names the plugin, and why it cannot go on.
     """
-    in_use = {report.module for report in before.config.plugins.reports if report.state == "loaded"}
-    for report in after.config.plugins.reports:
-        if report.state == "failed" and report.module in in_use:
-            raise PluginError(f"the plugin {report.name}, which is in use: {report.reason}; {report.remedy}")
+    found = {report.module: report for report in after.config.plugins.reports}
+    block = after.config.plugin_section.block
+    for report in before.config.plugins.reports:
+        if report.state != "loaded":
+            continue
+        what = f"the plugin {report.name}, which is in use"
+        now = found.get(report.module)
+        if now is not None and now.state == "failed":
+            raise PluginError(f"{what}: {now.reason}; {now.remedy}")
+        if now is None and report.distribution and not {report.name, report.module} & {*block}:
+            remedy = f'install it again, or leave it out: "plugins": {{"block": ["{report.name}"]}}'
+            raise PluginError(f"{what}: {report.distribution} is no longer installed; {remedy}")
 
 
 def _tell_failure(reason: str) -> None:

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,7 +26,7 @@ from openkimi.api.generations import Generation, Serving
 from openkimi.api.loading import loading
 from openkimi.api.protocol import Protocol
 from openkimi.api.reloading import Reloader, reloading
-from openkimi.api.tls import load_certificate, tls_context
+from openkimi.api.tls import renew_certificate, tls_context
 from openkimi.api_keys import SHORTEST
 from openkimi.config import build_config, read_config
 from openkimi.control import Described
@@ -90,7 +91,7 @@ def main(
             _serve_reloading(settings, listener)
         else:
             with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-                runner.run(_serve(engine, listener, os.path.realpath(config)))
+                runner.run(_serve(engine, listener, str(Path(config).absolute())))
     except OpenKimiError as error:
         click.echo(f"openkimi: {error.message}", err=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
@@ -159,8 +160,8 @@ async def _serve(engine: KimiEngine, listener: socket.socket, config: str) -> No
         reloader.ready()
 
     def heed(section: ServerSection) -> None:
-        server.certify(section.tls)
         _warn(section, host)
+        server.certify(section.tls)
 
     section, host = engine.config.server, listener.getsockname()[0]
     url = _url(section, listener)
@@ -205,7 +206,7 @@ class _Server(uvicorn.Server):
     def certify(self, tls: TlsSection | None) -> None:
         """Show this certificate to those who connect from here on, where they are shown one at all."""
         if self.config.ssl is not None and tls is not None:
-            load_certificate(self.config.ssl, tls)
+            renew_certificate(self.config.ssl, tls)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)

@@ -76,9 +76,11 @@ class Metrics:
         """Count what an engine does from here on, and no longer after the ``with`` if another one does."""
         if engine not in self._engines:
             self._engines.append(engine)
-        yield
-        if len(self._engines) > 1:
-            self._engines.remove(engine)
+        try:
+            yield
+        finally:
+            if len(self._engines) > 1:
+                self._engines.remove(engine)
 
 
 class EngineCollector(Collector):

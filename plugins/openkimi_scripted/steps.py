@@ -37,12 +37,14 @@ def steps(answer: Answer, request: GenerateRequest, limit: int) -> tuple[list[De
 def gather(tokens: Iterable[Delta], size: int) -> Iterator[Delta]:
     """Join neighbouring deltas of content until each has ``size`` characters; the others pass through."""
     held: list[Delta] = []
+    length = 0
     for token in tokens:
         if token.content:
             held.append(token)
-        if held and (not token.content or sum(len(delta.content) for delta in held) >= size):
+            length += len(token.content)
+        if held and (not token.content or length >= size):
             yield _joined(held)
-            held = []
+            held, length = [], 0
         if not token.content:
             yield token
     if held:
@@ -50,6 +52,8 @@ def gather(tokens: Iterable[Delta], size: int) -> Iterator[Delta]:
 
 
 def _until_stop(text: str, stop: Sequence[str]) -> str:
+    if not stop:
+        return text
     stopping = StopFilter(stop)
     shown = "".join(stopping.feed(token) for token in tokenize(text))
     return shown + stopping.flush()
@@ -83,6 +87,8 @@ def _call(index: int, call: ToolCall) -> Iterator[Delta]:
 
 
 def _joined(deltas: Sequence[Delta]) -> Delta:
+    if len(deltas) == 1:
+        return deltas[0]
     return Delta(
         content="".join(delta.content for delta in deltas),
         logprobs=tuple(logprob for delta in deltas for logprob in delta.logprobs),

@@ -3,10 +3,13 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +25,12 @@ from openkimi.control import Described, Reloaded
 from openkimi.sections import ServerSection
 from tests.api.test_server import SERVER, post, running
 
+BROKEN = """
+from openkimi import hookimpl
+@hookimpl
+def register_routes(app):
+    raise ValueError("mend me")
+"""
 ON_TERMINAL = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -43,12 +52,21 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
-    """Write the config: ``config("Yes.", server={...})`` gives its path, with a model that says yes."""
+    """Write the config as Kubernetes mounts it: a link into a directory that each change replaces.
+
+    ``config("Yes.", server={...})`` gives its path, with a model that says yes.
+    """
+    data, path = tmp_path / "..data", tmp_path / "config.json"
+    path.symlink_to("..data/config.json")
 
     def write(reply: str, **sections: Any) -> str:
-        path = tmp_path / "config.json"
         default = {"llm": {"type": "dummy", "reply": reply}, "rag": {"type": "lancedb", "persist": False}}
-        path.write_text(json.dumps({**default, **sections}))
+        before, link = data.resolve(), tmp_path / "..new"
+        now = Path(tempfile.mkdtemp(prefix="..", dir=tmp_path))
+        (now / "config.json").write_text(json.dumps({**default, **sections}))
+        link.symlink_to(now.name)
+        link.rename(data)
+        shutil.rmtree(before, ignore_errors=True)
         return str(path)
 
     return write
@@ -70,11 +88,15 @@ def reload(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["reload", *arguments])
 
 
-def test_the_command_reloads_and_says_what_changed(config: Any, tmp_path: Path, runtime: Path) -> None:
+def test_the_command_reloads_and_says_what_changed(
+    config: Any, tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It waits till the new config holds, and tells what keeps it from that; a watch sees to it by itself."""
     path = config("Yes.")
+    (tmp_path / "broken.py").write_text(BROKEN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with running("-c", path, "--port", "0") as (url, process):
-        config("No.", server={"port": 9, "watch_config": True})
+        config("No.", server={"port": 9, "watch_config": True}, plugins={"load": ["broken"]})
         done = reload()
         changed = answer(url)
         config("No.", llm={"type": "nobodys"})
@@ -92,7 +114,8 @@ def test_the_command_reloads_and_says_what_changed(config: Any, tmp_path: Path, 
     assert (changed, unchanged) == ("No.", "No.")
     assert (done.exit_code, failed.exit_code) == (0, 2)
     assert done.output == (
-        f"{url} has read {path} anew: changed llm.reply, server.watch_config\n"
+        f"{url} has read {path} anew: changed llm.reply, server.watch_config, plugins.load\n"
+        "openkimi: the plugin broken is not in use: register_routes: ValueError: mend me\n"
         "openkimi: server.port takes effect when the gateway is started anew\n"
     )
     assert "no plugin offers the backend 'nobodys'" in failed.output
@@ -106,31 +129,30 @@ def test_the_command_reloads_and_says_what_changed(config: Any, tmp_path: Path, 
 
 
 def test_a_certificate_is_renewed(config: Any, tmp_path: Path) -> None:
-    """Who connects after a reload is shown what the files hold by then."""
+    """Who connects after a reload is shown what the files hold by then, also with another kind of key."""
     files = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
-    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=it"]
 
-    def certify() -> str:
-        output = ["-keyout", files["key"], "-out", files["certificate"]]
-        subprocess.run(["openssl", "req", *kind, *output], check=True, capture_output=True)
+    def certify(*kind: str) -> str:
+        made = ["-nodes", "-subj", "/CN=it", "-keyout", files["key"], "-out", files["certificate"]]
+        subprocess.run(["openssl", "req", "-x509", "-newkey", *kind, *made], check=True, capture_output=True)
         return Path(files["certificate"]).read_text().strip()
 
-    first = certify()
+    first = certify("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
     with running("-c", config("Yes.", server={"tls": files}), "--port", "0") as (url, _):
 
         def shown() -> str:
             return ssl.get_server_certificate(("127.0.0.1", int(url.rpartition(":")[2]))).strip()
 
         at_first = shown()
-        second = certify()
+        second = certify("rsa:2048")
         done, then = reload(), shown()
-        Path(files["key"]).write_text("nothing")
+        Path(files["certificate"]).write_text(first)
         failed, at_last = reload(), shown()
 
     assert at_first == first
     assert done.exit_code == 0
     assert then == at_last == second
-    assert (failed.exit_code, "no certificate and private key" in failed.output) == (2, True)
+    assert (failed.exit_code, "is not the key of the certificate" in failed.output) == (2, True)
 
 
 @pytest.mark.parametrize("disposition", ["SIG_DFL", "SIG_IGN"])
@@ -175,13 +197,44 @@ def test_a_directory_of_somebody_else_is_not_used(runtime: Path) -> None:
 
 
 def test_a_socket_that_nobody_listens_at_is_removed(runtime: Path) -> None:
-    """What a gateway left that was killed is in nobody's way."""
+    """What a gateway left that was killed is removed by the command, and by the next gateway."""
     runtime.mkdir(mode=0o700)
-    script = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", script, str(runtime / "12.sock")], check=True)
+
+    def left() -> None:
+        with socket.socket(socket.AF_UNIX) as killed:
+            killed.bind(str(runtime / "12.sock"))
+
+    async def listen() -> list[str]:
+        async with control.listening(Described(process=34, config="c", url="u"), no_reload):
+            return await asyncio.to_thread(lambda: [path.name for path in runtime.iterdir()])
+
+    left()
+    found, then = control.gateways(), list(runtime.iterdir())
+    left()
+
+    assert (found, then) == ([], [])
+    assert asyncio.run(listen()) == ["34.sock"]
+
+
+def test_where_there_are_no_sockets_the_command_names_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has none."""
+    monkeypatch.delattr("socket.AF_UNIX")
+
+    refused = reload()
+
+    assert refused.exit_code == 1
+    assert "set server.watch_config" in refused.output
+
+
+def test_files_of_somebody_else_are_left_alone(runtime: Path) -> None:
+    """A directory that others may write into, or a link of theirs, tells no gateway and loses no file."""
+    mine = runtime.parent / "mine"
+    mine.mkdir(mode=0o700)
+    (mine / "precious.sock").touch()
+    runtime.symlink_to(mine)
 
     assert control.gateways() == []
-    assert list(runtime.iterdir()) == []
+    assert (mine / "precious.sock").exists()
 
 
 async def no_reload() -> Reloaded:

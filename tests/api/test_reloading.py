@@ -1,7 +1,11 @@
 """Reload: another config takes its place between two requests, and one that does not load changes nothing."""
 
 import asyncio
+import importlib
 import json
+import re
+import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 from litestar import get
+from structlog.testing import capture_logs
 
 from openkimi import BackendUnavailable, ConfigError, KimiEngine, PluginError, Provider, hookimpl
 from openkimi.api.gateway import Gateway
@@ -35,7 +40,7 @@ class Counted:
         self.log: list[str] = []
         self.previous: list[Any] = []
         self.apps: list[Any] = []
-        self.fails: Exception | None = None
+        self.fails: BaseException | None = None
 
     @hookimpl
     def register_backends(self) -> list[Provider[Any]]:
@@ -225,6 +230,36 @@ async def test_a_model_that_does_not_open_changes_nothing(running: Any) -> None:
         assert gateway.plugin.log == ["open One.", "enter 1"]
 
 
+@pytest.mark.parametrize("closing", ["raises", "hangs"])
+async def test_why_a_config_is_refused_is_told_also_when_it_cannot_be_closed(
+    running: Any, monkeypatch: pytest.MonkeyPatch, closing: str
+) -> None:
+    """What goes wrong at closing what was opened for it is in the log, and the next reload works."""
+
+    @asynccontextmanager
+    async def opened(options: object, context: object) -> AsyncIterator[Any]:
+        yield ScriptedBackend(ScriptedOptions())
+        if closing == "hangs":
+            await asyncio.sleep(3600)
+        raise OSError("cannot be closed")
+
+    broken = SimpleNamespace(
+        __name__="broken", register_backends=hookimpl(lambda: [Provider("unclosable", opened)])
+    )
+    monkeypatch.setattr("openkimi.api.generations.CLOSE_SECONDS", 0.1)
+    async with running() as gateway:
+        gateway.engine._plugins += (broken,)
+        gateway.plugin.fails = ValueError("broken")
+        with pytest.raises(PluginError, match="ValueError: broken"), capture_logs() as logs:
+            await gateway.reload(llm={"type": "unclosable"})
+        gateway.plugin.fails = None
+        await gateway.reload(llm={"type": "counted", "reply": "Two."})
+
+        assert await gateway.answer() == "Two."
+    [told] = [each["reason"] for each in logs if each["event"] == "not_closed_cleanly"]
+    assert told == ("OSError: cannot be closed" if closing == "raises" else "it was not closed within 0.1 s")
+
+
 async def test_plugins_are_asked_anew_and_see_what_was_before(running: Any) -> None:
     """Routes are made anew; ``previous`` is there while the reload goes on, and not after it."""
     async with running() as gateway:
@@ -238,6 +273,44 @@ async def test_plugins_are_asked_anew_and_see_what_was_before(running: Any) -> N
         assert second.previous is None
         assert second.engine is gateway.engine is not first.engine
         assert gateway.plugin.log == ["open One.", "enter 1", "enter 2", "leave 1"]
+
+
+@pytest.fixture
+def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The plugin that docs/plugins.md shows for what should outlive a reload."""
+    page = (Path(__file__).parents[2] / "docs/plugins.md").read_text("utf-8")
+    [snippet] = re.findall(r"^```python\n(# counting\.py\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "counting.py").write_text(snippet, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("counting")
+    del sys.modules["counting"]
+
+
+async def test_the_counts_that_the_docs_keep_go_on(running: Any, counting: Any) -> None:
+    """What the documented plugin takes from ``previous`` outlives reloads."""
+    async with running(plugins={"load": ["counting"]}) as gateway:
+        told = [await gateway.get("/plugins/counting")]
+        for candidates in (2, 3):
+            await gateway.reload(plugins={"load": ["counting"]}, mpr_candidates=candidates)
+            told.append(await gateway.get("/plugins/counting"))
+
+    assert told == [(200, 1), (200, 2), (200, 3)]
+
+
+async def test_a_plugin_that_had_failed_is_there_after_a_reload(
+    running: Any, counting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ``previous`` is that of an application without it, in which there is nothing; it begins anew."""
+    calls = counting.Calls
+    monkeypatch.setattr(counting, "Calls", None)
+    async with running(plugins={"load": ["counting"]}) as gateway:
+        failed = await gateway.get("/plugins/counting")
+        monkeypatch.setattr(counting, "Calls", calls)
+        await gateway.reload(plugins={"load": ["counting"]})
+        mended = await gateway.get("/plugins/counting")
+
+    assert failed[0] == 404
+    assert mended == (200, 1)
 
 
 async def test_a_plugin_in_use_is_not_lost_by_a_reload(running: Any) -> None:
@@ -254,6 +327,9 @@ async def test_a_plugin_in_use_is_not_lost_by_a_reload(running: Any) -> None:
         ):
             await gateway.reload(mpr_candidates=2)
         unchanged = await gateway.get("/plugins/counted/number")
+        gateway.plugin.fails = asyncio.CancelledError()
+        with pytest.raises(PluginError, match="cancelled itself"):
+            await gateway.reload(mpr_candidates=2)
         gateway.plugin.fails = None
         gateway.engine._plugins += (newcomer,)
         await gateway.reload(mpr_candidates=2)
@@ -261,8 +337,27 @@ async def test_a_plugin_in_use_is_not_lost_by_a_reload(running: Any) -> None:
 
         states = {report.name: report.state for report in gateway.engine.config.plugins.reports}
         assert unchanged == (200, 1)
-        assert changed == (200, 3)
+        assert changed == (200, 4)
         assert (states["counted"], states["newcomer"]) == ("loaded", "failed")
+
+
+async def test_a_plugin_that_is_being_upgraded_is_not_lost_by_a_reload(
+    running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its package is away, the old config stays; one that is blocked may go."""
+    package = tmp_path / "site" / "guarding-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: guarding\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[openkimi]\nguarding = guarding_for_reload\n")
+    (package.parent / "guarding_for_reload.py").touch()
+    monkeypatch.syspath_prepend(package.parent)
+    async with running() as gateway:
+        shutil.rmtree(package)
+        with pytest.raises(PluginError, match="guarding, which is in use: guarding is no longer installed"):
+            await gateway.reload(mpr_candidates=2)
+        reloaded = await gateway.reload(plugins={"block": ["guarding"]})
+
+    assert reloaded.changed == ("plugins.block",)
 
 
 async def test_keys_and_limits_hold_from_the_next_request_on(running: Any) -> None:
@@ -279,6 +374,22 @@ async def test_keys_and_limits_hold_from_the_next_request_on(running: Any) -> No
 
     assert before == [200, 200]
     assert (used_up, unknown) == (429, 401)
+
+
+async def test_a_key_file_that_goes_wrong_after_a_reload_locks_nobody_out(
+    running: Any, tmp_path: Path
+) -> None:
+    """Its keys stay good, though nobody has shown one since."""
+    keys = tmp_path / "keys.json"
+    keys.write_text('[{"name": "ann", "key": "sk-ann-0123456789abcdef"}]')
+    server = {"api_keys_file": str(keys)}
+    async with running(server=server) as gateway:
+        await gateway.reload(server=server, mpr_candidates=2)
+        keys.write_text("{")
+        ann = {"Authorization": "Bearer sk-ann-0123456789abcdef"}
+        status, _ = await gateway.post("/v1/chat/completions", HELLO, **ann)
+
+    assert status == 200
 
 
 async def test_documents_stay(running: Any, tmp_path: Path) -> None:
@@ -308,13 +419,14 @@ async def test_counts_go_on(running: Any) -> None:
     """What an engine has done is counted over reloads, and these themselves, failed ones included."""
     async with running() as gateway:
         await gateway.answer()
+        await gateway.engine.ingest("The bell is made of tin.")
         await gateway.reload(mpr_candidates=2)
         with pytest.raises(ConfigError):
             await gateway.reload(llm={"type": "nobodys"})
         await gateway.answer()
 
         counts = gateway.engine.statistics
-        assert (counts.requests, counts.reloads, counts.reloads_done) == (2, 2, 1)
+        assert (counts.requests, counts.documents, counts.reloads, counts.reloads_done) == (2, 1, 2, 1)
 
 
 async def test_plugins_of_ours_go_on(running: Any) -> None:

@@ -126,7 +126,7 @@ def test_ctrl_c_does_not_wait_for_who_reads_nothing(config: Any, tmp_path: Path,
         url, process = served
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
             client.sendall(head + body)
-            time.sleep(2)
+            time.sleep(1)
             for _ in range(signals):
                 process.send_signal(signal.SIGINT)
                 time.sleep(0.1)

@@ -143,7 +143,7 @@ async def test_what_cannot_be_read_is_a_400(
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_leaving_ends_a_reading(gateway: Any, speech: str, stream: bool) -> None:
     """The calls that run stop at once, and no more are made."""
-    async with gateway(context_length=8192, token_delay=0.02, concurrency=1) as server:
+    async with gateway(context_length=8192, token_delay=0.005, concurrency=1) as server:
         body = {**about(speech, mode="exhaustive"), "stream": stream}
         request = asyncio.create_task(server.chat(body))
         async with asyncio.timeout(10):

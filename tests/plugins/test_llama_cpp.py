@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from local_answers import answer, request, usage
 
 from openkimi import (
-    BackendUnavailable,
     ConfigError,
-    ContextOverflow,
     Delta,
     Provider,
     ResponseFormat,
@@ -27,7 +26,7 @@ from openkimi_llama_cpp import register_backends
 from openkimi_llama_cpp.backend import LlamaCppBackend
 from openkimi_llama_cpp.generation import Writer
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.asyncio(loop_scope="module")]
 
 SPEECH = Path(__file__).parents[1] / "data" / "truman-1946.txt"
 
@@ -42,8 +41,9 @@ def model_file() -> Path:
     return resolve("smollm2-135m-instruct")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def backend(model_file: Path) -> AsyncIterator[LlamaCppBackend]:
+    """The backend that the tests share, each in turn."""
     async with open_component(provider(), model_path=str(model_file)) as backend:
         yield backend
 
@@ -54,38 +54,6 @@ async def until(condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.005)
     raise AssertionError("it did not happen")
-
-
-async def test_answers_in_several_deltas(backend: LlamaCppBackend) -> None:
-    """An answer comes step by step, the last step with the reason and the usage."""
-    text, deltas = await answer(backend, request("What does the fox say?", max_tokens=10))
-
-    assert len(text) > 5
-    assert sum(bool(delta.content) for delta in deltas) > 3
-    assert [delta.finish_reason for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
-    assert deltas[-1].finish_reason in ("stop", "length")
-    assert 0 < usage(deltas).completion_tokens <= 10
-
-
-async def test_reads_what_it_was_told(backend: LlamaCppBackend) -> None:
-    """The answer comes from the text in the prompt."""
-    text, _ = await answer(
-        backend,
-        request("The secret word is 'pineapple'. Repeat the secret word and nothing else."),
-    )
-
-    assert "pineapple" in text.lower()
-
-
-async def test_concurrent_requests_both_get_their_own_answers(backend: LlamaCppBackend) -> None:
-    """Requests at the same time are served one after the other, each its own answer."""
-    words = ("pineapple", "telescope", "volcano")
-    alone = [(await answer(backend, request(f"Repeat the word {word}.")))[0] for word in words]
-
-    together = await asyncio.gather(*(answer(backend, request(f"Repeat the word {word}.")) for word in words))
-
-    assert [text for text, _ in together] == alone
-    assert all(word in text.lower() for word, text in zip(words, alone, strict=True))
 
 
 async def test_a_closed_stream_frees_the_model(backend: LlamaCppBackend) -> None:
@@ -101,22 +69,23 @@ async def test_a_closed_stream_frees_the_model(backend: LlamaCppBackend) -> None
     assert "volcano" in text.lower()
 
 
-async def test_a_cancelled_prompt_stops_being_read(backend: LlamaCppBackend) -> None:
+async def test_a_cancelled_prompt_stops_being_read(model_file: Path) -> None:
     """Cancelling while a long prompt is evaluated stops the evaluation."""
     asked = request(SPEECH.read_text()[:25_000])
-    context = backend._model.context
-    before = await backend.count_prompt(asked)
-    task = asyncio.create_task(answer(backend, asked))
-    await until(lambda: any(stream.tokens for stream in context.streams))
+    async with open_component(provider(), model_path=str(model_file)) as backend:
+        context = backend._model.context
+        before = await backend.count_prompt(asked)
+        task = asyncio.create_task(answer(backend, asked))
+        await until(lambda: any(stream.tokens for stream in context.streams))
 
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
-    assert not backend._scheduler.busy
-    assert max(len(stream.tokens) for stream in context.streams) < before
-    text, _ = await answer(backend, request("Repeat the word volcano."))
-    assert "volcano" in text.lower()
+        assert not backend._scheduler.busy
+        assert max(len(stream.tokens) for stream in context.streams) < before
+        text, _ = await answer(backend, request("Repeat the word volcano."))
+        assert "volcano" in text.lower()
 
 
 async def test_a_batch_is_stopped_in_the_middle(model_file: Path) -> None:
@@ -208,18 +177,6 @@ async def test_the_prompt_is_tokenised_as_one_text(backend: LlamaCppBackend) -> 
     assert backend._encode(asked) == buffer[:size]
 
 
-async def test_a_stop_sequence_is_not_shown(backend: LlamaCppBackend) -> None:
-    """The answer ends before a stop sequence that spans tokens, and says so."""
-    whole, _ = await answer(backend, request("Describe a forest.", max_tokens=30))
-    stop = whole[21:33]
-
-    text, deltas = await answer(backend, request("Describe a forest.", max_tokens=30, stop=(stop,)))
-
-    assert " " in stop.strip()
-    assert text == whole[: whole.index(stop)]
-    assert deltas[-1].finish_reason == "stop"
-
-
 class Script:
     """A sampler that chooses given tokens."""
 
@@ -271,39 +228,6 @@ async def test_a_seed_makes_an_answer_reproducible(backend: LlamaCppBackend) -> 
     assert not first.startswith(other)
 
 
-async def test_a_known_prefix_is_not_read_again(backend: LlamaCppBackend) -> None:
-    """A second question on the same text reads only what is new, and tells."""
-    system = SPEECH.read_text()[:1500]
-    _, first = await answer(backend, request("Who speaks?", system=system, temperature=1.0))
-
-    _, second = await answer(backend, request("Where does he speak?", system=system, temperature=1.0))
-
-    assert usage(first).cached_tokens == 0
-    assert usage(second).cached_tokens > usage(second).prompt_tokens - 15
-
-
-async def test_max_tokens_ends_with_length(backend: LlamaCppBackend) -> None:
-    """An answer that is cut off says so and has exactly the tokens that were allowed."""
-    _, deltas = await answer(backend, request("Tell a long story.", max_tokens=5))
-
-    assert deltas[-1].finish_reason == "length"
-    assert usage(deltas).completion_tokens == 5
-
-
-async def test_penalties_and_bias_change_the_answer(backend: LlamaCppBackend) -> None:
-    """A bias forbids or forces tokens, and penalties keep repeated ones away."""
-    [hello] = backend._model.vocabulary.tokenize("Hello")
-
-    forced, _ = await answer(backend, request(logit_bias={hello: 100.0}, max_tokens=6))
-    held, _ = await answer(
-        backend, request(logit_bias={hello: 20.0}, frequency_penalty=2.0, presence_penalty=2.0, max_tokens=30)
-    )
-    unheld, _ = await answer(backend, request(logit_bias={hello: 20.0}, max_tokens=30))
-
-    assert forced == "Hello" * 6
-    assert 0 < held.count("Hello") < unheld.count("Hello")
-
-
 async def test_json_object_gives_an_object(backend: LlamaCppBackend) -> None:
     """An answer under ``json_object`` is an object, or the beginning of one that was cut off."""
     text, deltas = await answer(
@@ -312,38 +236,6 @@ async def test_json_object_gives_an_object(backend: LlamaCppBackend) -> None:
 
     assert text.startswith("{")
     assert deltas[-1].finish_reason == "length" or isinstance(json.loads(text), dict)
-
-
-async def test_a_prompt_larger_than_the_window_is_refused(model_file: Path) -> None:
-    """A prompt that leaves no room is refused; one that does is answered up to the window's edge."""
-    async with open_component(provider(), model_path=str(model_file), context_length=256) as backend:
-        assert backend.context_window == 256
-        asked = request("word " * 200, max_tokens=None)
-        room = 256 - await backend.count_prompt(asked)
-
-        with pytest.raises(ContextOverflow):
-            await answer(backend, request("word " * 400))
-        _, deltas = await answer(backend, request("word " * 200, max_tokens=None, logit_bias={2: -100.0}))
-
-        assert deltas[-1].finish_reason == "length"
-        assert usage(deltas).completion_tokens == room
-
-
-async def test_closing_ends_what_runs(model_file: Path) -> None:
-    """When the backend is closed a running answer and those behind it fail with an error of ours."""
-    async with open_component(provider(), model_path=str(model_file)) as backend:
-        running = backend.generate(request("Tell a very long story.", max_tokens=4000))
-        await anext(running)
-        waiting = asyncio.create_task(answer(backend, request()))
-        await asyncio.sleep(0.1)
-
-    with pytest.raises(BackendUnavailable):
-        async for _ in running:
-            pass
-    with pytest.raises(BackendUnavailable):
-        await waiting
-    with pytest.raises(BackendUnavailable):
-        await backend.count_tokens(["x"])
 
 
 async def test_a_gpu_that_is_not_there_is_named(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import pytest_asyncio
 from structlog.testing import capture_logs
 
 from openkimi import ConfigError, GenerateRequest, Message, ResponseFormat, Usage
@@ -103,7 +104,7 @@ async def test_a_request_with_many_answers_has_one_share() -> None:
 
 async def test_answers_are_the_same_alone_and_in_company() -> None:
     """What else is answered changes nothing, not even with more requests than streams."""
-    asked = [request(f"Repeat the word {word}.", system=SPEECH[: 200 * at]) for at, word in enumerate(WORDS)]
+    asked = [request(f"Repeat the word {word}.", system=SPEECH[: 100 * at]) for at, word in enumerate(WORDS)]
     async with opened(parallel=3) as backend:
         alone = [(await answer(backend, each))[0] for each in asked]
     async with opened(parallel=3) as backend:
@@ -117,7 +118,7 @@ async def test_several_answers_to_one_prompt_read_it_once() -> None:
     """Of several samples of one prompt the first reads it, whenever the others come."""
     async with opened(parallel=3) as backend:
         asked = [
-            request("Invent a name for a ship.", system=SPEECH[:2000], temperature=1.2, seed=seed)
+            request("Invent a name for a ship.", system=SPEECH[:1000], temperature=1.2, seed=seed)
             for seed in (1, 2, 3)
         ]
         together = await asyncio.gather(*(answer(backend, each) for each in asked))
@@ -133,8 +134,8 @@ async def test_paths_over_one_document_share_its_beginning() -> None:
     """Two prompts that begin alike are read together up to where they differ."""
     async with opened() as backend:
         first, second = await asyncio.gather(
-            answer(backend, request("Who speaks?", system=SPEECH[:3000])),
-            answer(backend, request("Where does he speak?", system=SPEECH[:3000])),
+            answer(backend, request("Who speaks?", system=SPEECH[:1500])),
+            answer(backend, request("Where does he speak?", system=SPEECH[:1500])),
         )
 
     reader, sharer = sorted((first[1], second[1]), key=lambda usage: usage.cached_tokens)
@@ -144,10 +145,10 @@ async def test_paths_over_one_document_share_its_beginning() -> None:
 
 async def test_a_stream_that_was_needed_for_another_prompt_is_remembered() -> None:
     """With one stream, a prompt that comes back after another one is not read again."""
-    asked = request("Who speaks?", system=SPEECH[:2000])
+    asked = request("Who speaks?", system=SPEECH[:1000])
     async with opened(parallel=1) as backend:
         first = await answer(backend, asked)
-        await answer(backend, request("Tell a story.", system=SPEECH[5000:8000]))
+        await answer(backend, request("Tell a story.", system=SPEECH[5000:6500]))
         again = await answer(backend, asked)
 
     assert again[0] == first[0]
@@ -157,9 +158,9 @@ async def test_a_stream_that_was_needed_for_another_prompt_is_remembered() -> No
 async def test_without_cache_ram_only_streams_remember() -> None:
     """``cache_ram`` 0 keeps nothing beside the streams."""
     async with opened(parallel=1, cache_ram=0) as backend:
-        asked = request("Who speaks?", system=SPEECH[:2000])
+        asked = request("Who speaks?", system=SPEECH[:1000])
         await answer(backend, asked)
-        await answer(backend, request("Tell a story.", system=SPEECH[5000:8000]))
+        await answer(backend, request("Tell a story.", system=SPEECH[5000:6500]))
 
         assert (await answer(backend, asked))[1].cached_tokens < 64
 
@@ -208,7 +209,7 @@ async def test_random_leavers_leave_nothing_behind(together: bool) -> None:
     """Of many requests of which some are given up at any time, the rest get what they get alone."""
     chance = random.Random(5)
     asked = [
-        request(f"Repeat the word {word}.", system=SPEECH[at * 300 : at * 600])
+        request(f"Repeat the word {word}.", system=SPEECH[at * 150 : at * 300])
         for at, word in enumerate(WORDS)
     ]
 
@@ -236,15 +237,15 @@ async def test_random_leavers_leave_nothing_behind(together: bool) -> None:
 
 async def test_a_restart_does_not_forget(tmp_path: Path) -> None:
     """A prompt that was read before a restart is not read again, and is answered in the same way."""
-    asked = request("Who speaks?", system=SPEECH[:3000])
+    asked = request("Who speaks?", system=SPEECH[:2000])
     options = {"slot_save_path": str(tmp_path / "slots"), "parallel": 2}
     async with opened(**options) as backend:
         first = await answer(backend, asked)
     async with opened(**options) as backend:
-        second = await answer(backend, request("Where does he speak?", system=SPEECH[:3000]))
+        second = await answer(backend, request("Where does he speak?", system=SPEECH[:2000]))
         again = await answer(backend, asked)
     async with opened(parallel=2) as backend:
-        fresh = await answer(backend, request("Where does he speak?", system=SPEECH[:3000]))
+        fresh = await answer(backend, request("Where does he speak?", system=SPEECH[:2000]))
 
     assert first[1].cached_tokens == 0
     assert second[1].cached_tokens > second[1].prompt_tokens - 130
@@ -260,9 +261,9 @@ async def test_what_came_again_is_saved_when_the_model_is_idle(
     """A beginning that was used twice is on disk before the gateway is stopped, or killed."""
     monkeypatch.setattr("openkimi_llama_cpp.scheduler.IDLE_SECONDS", 0.05)
     async with opened(slot_save_path=str(tmp_path)) as backend:
-        await answer(backend, request("Who speaks?", system=SPEECH[:2000]))
+        await answer(backend, request("Who speaks?", system=SPEECH[:1600]))
         assert not files_in(tmp_path)
-        await answer(backend, request("Where does he speak?", system=SPEECH[:2000]))
+        await answer(backend, request("Where does he speak?", system=SPEECH[:1600]))
 
         async with asyncio.timeout(20):
             while not files_in(tmp_path):
@@ -271,7 +272,7 @@ async def test_what_came_again_is_saved_when_the_model_is_idle(
 
 async def test_a_trim_moves_what_is_remembered_to_disk(tmp_path: Path) -> None:
     """Memory for prompts is empty, an answer goes on, and where there is a folder nothing is lost."""
-    first, second = (request("Who speaks?", system=SPEECH[at : at + 2000]) for at in (0, 3000))
+    first, second = (request("Who speaks?", system=SPEECH[at : at + 1600]) for at in (0, 3000))
     async with opened(slot_save_path=str(tmp_path), parallel=1) as backend:
         asked = [await answer(backend, first), await answer(backend, second)]
         async with aclosing(backend.generate(second)) as stream:
@@ -286,13 +287,23 @@ async def test_a_trim_moves_what_is_remembered_to_disk(tmp_path: Path) -> None:
     assert (again[0], again[1].cached_tokens > 0) == (asked[0][0], True)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[GenerateRequest, str, Path]:
+    """A prompt, its answer, and the file that the backend saved of it."""
+    asked = request("Who speaks?", system=SPEECH[:1600])
+    folder = tmp_path_factory.mktemp("slots")
+    async with opened(slot_save_path=str(folder)) as backend:
+        text, _ = await answer(backend, asked)
+    [file] = files_in(folder)
+    return asked, text, file
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other model"])
-async def test_a_file_that_does_not_fit_is_passed_over(tmp_path: Path, damage: str) -> None:
+async def test_a_file_that_does_not_fit_is_passed_over(
+    saved: tuple[GenerateRequest, str, Path], tmp_path: Path, damage: str
+) -> None:
     """A damaged file, or one of other settings, costs a log line and nothing else."""
-    asked = request("Who speaks?", system=SPEECH[:2000])
-    async with opened(slot_save_path=str(tmp_path)) as backend:
-        first = await answer(backend, asked)
-    [file] = files_in(tmp_path)
+    asked, first, file = saved
     data = file.read_bytes()
     middle = len(data) // 2
     changed = {
@@ -301,7 +312,7 @@ async def test_a_file_that_does_not_fit_is_passed_over(tmp_path: Path, damage: s
         "empty": b"",
         "other model": data,
     }
-    file.write_bytes(changed[damage])
+    (tmp_path / file.name).write_bytes(changed[damage])
     options = {"type_k": "q8_0"} if damage == "other model" else {}
 
     with capture_logs() as logs:
@@ -310,19 +321,19 @@ async def test_a_file_that_does_not_fit_is_passed_over(tmp_path: Path, damage: s
 
     assert again[1].cached_tokens == 0
     if damage != "other model":
-        assert again[0] == first[0]
+        assert again[0] == first
         assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["slot_ignored"]
 
 
 async def test_the_folder_of_slots_stays_within_its_size(tmp_path: Path) -> None:
     """When the folder is full the files that were used least recently go."""
-    async with opened(slot_save_path=str(tmp_path), slot_save_size="20MiB", parallel=3) as backend:
+    async with opened(slot_save_path=str(tmp_path), slot_save_size="16MiB", parallel=3) as backend:
         for at in range(3):
-            await answer(backend, request("Who speaks?", system=SPEECH[at * 3000 : at * 3000 + 2000]))
+            await answer(backend, request("Who speaks?", system=SPEECH[at * 3000 : at * 3000 + 1600]))
 
     files = files_in(tmp_path)
     assert 0 < len(files) < 3
-    assert sum(file.stat().st_size for file in files) <= 20 << 20
+    assert sum(file.stat().st_size for file in files) <= 16 << 20
 
 
 def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+import pytest_asyncio
 
 from openkimi import (
     Delta,
@@ -32,7 +33,7 @@ from openkimi_llama_cpp.logprobs import TokenScores
 from openkimi_llama_cpp.options import LlamaCppOptions
 from openkimi_llama_cpp.sampling import Sampler
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.asyncio(loop_scope="module")]
 
 WEATHER = Tool(
     name="get_weather",
@@ -52,8 +53,9 @@ CLOSED = {STOP.name: {"type": "object", "maxProperties": 0}, WEATHER.name: WEATH
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris", "unit": "celsius"}}\n</tool_call>'
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def backend() -> AsyncIterator[LlamaCppBackend]:
+    """The backend that the tests share, each in turn."""
     [provider] = register_backends()
     path = str(resolve("smollm2-135m-instruct"))
     async with open_component(provider, model_path=path, context_length=2048) as backend:

@@ -3,7 +3,8 @@
 How a fenced block is tried depends on its language:
 
 - ``python``: the blocks of a file run in order, in one program, in a folder that looks like a checkout with
-  the dummy model; a block that begins with ``# name.py`` is that file and lies in the folder instead;
+  the dummy model and an embedder that loads nothing; a block that begins with ``# name.py`` is that file and
+  lies in the folder instead;
 - ``bash``: a block that calls http://127.0.0.1:8000 runs whole, and so does each line of ``openkimi …`` and
   ``python -m pytest …``;
 - ``javascript`` runs with node, ``toml`` is parsed;
@@ -55,7 +56,12 @@ ROOT = Path(__file__).parents[2]
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 PAGES = (*READMES, *sorted((ROOT / "docs").glob("*.md")))
 ADDRESS = "http://127.0.0.1:8000"
-CONFIG = '{"llm": {"type": "dummy"}, "rag": {"type": "lancedb", "path": "data/lancedb"}}'
+CONFIG = """{
+  "llm": {"type": "dummy"},
+  "embedder": {"type": "hashing"},
+  "rag": {"type": "lancedb", "path": "data/lancedb"},
+  "plugins": {"load": ["openkimi.testing.fakes"]}
+}"""
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# ([\w/]+\.(?:py|toml))\n")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -107,7 +113,7 @@ def run(*command: object, cwd: Path) -> str:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": modules, "PATH": path},
+        env={**os.environ, "PYTHONPATH": modules, "PATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -119,7 +125,7 @@ def run(*command: object, cwd: Path) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder like a checkout, with the dummy model in every config and the files that pages show."""
+    """A folder like a checkout, with a config that loads nothing large and the files that pages show."""
     for name in ("config.json", "config/config.json", "config/config.zh.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(CONFIG)
@@ -182,10 +188,11 @@ def test_python_snippets_run(page: Path, checkout: Path, address: str) -> None:
     tests = [name for name in shown if name.startswith("test_")]
 
     run(sys.executable, "-W", "error", f"{page.stem}_snippets.py", cwd=checkout)
-    for name in shown:
-        run(sys.executable, "-W", "error", "-c", f"import {name.removesuffix('.py')}", cwd=checkout)
+    if shown:
+        modules = ", ".join(name.removesuffix(".py") for name in shown)
+        run(sys.executable, "-W", "error", "-c", f"import {modules}", cwd=checkout)
     if tests:
-        run(sys.executable, "-m", "pytest", *tests, cwd=checkout)
+        run(sys.executable, "-m", "pytest", "-p", "pytest_asyncio.plugin", *tests, cwd=checkout)
 
 
 @each_page

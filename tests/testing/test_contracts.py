@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -58,21 +59,27 @@ HITS = [
 ]
 
 
-def fails(suite: type[Contract], component: Callable[[], Any], test: str, folder: Path, *args: Any) -> None:
-    """Run one test of a suite on a component, which it must fail by an assertion or a limit of time."""
+def try_on(suite: type[Contract], component: Callable[[], Any], test: str, folder: Path, *args: Any) -> None:
+    """Run one test of a suite on a component."""
 
     @asynccontextmanager
     async def opened(options: object, context: object) -> AsyncIterator[Any]:
         yield component()
 
-    broken = type("Broken", (suite,), {"provider": Provider("broken", opened)})()
-    broken.folder, broken.patience, broken.soon, broken.longest_pause = folder, 3.0, 0.3, 0.2
-    broken.setup_class()
+    tried = type("Tried", (suite,), {"provider": Provider("tried", opened)})()
+    tried.folder, tried.patience, tried.soon, tried.longest_pause = folder, 3.0, 0.3, 0.2
+    tried.setup_class()
     try:
-        with pytest.raises((AssertionError, pytest.fail.Exception)):
-            getattr(broken, test)(*args)
+        getattr(tried, test)(*args)
     finally:
-        broken.teardown_class()
+        tried.teardown_class()
+
+
+def fails(suite: type[Contract], component: Callable[[], Any], test: str, folder: Path, *args: Any) -> str:
+    """Run a test that a component must fail by an assertion or a limit of time, and return what it says."""
+    with pytest.raises((AssertionError, pytest.fail.Exception)) as failed:
+        try_on(suite, component, test, folder, *args)
+    return str(failed.value)
 
 
 class Scripted(ScriptedBackend):
@@ -310,12 +317,23 @@ class TrimmedBare(InMemoryRetriever):
         (Trimming, "test_a_text_comes_back_to_the_character", (" padded \n",)),
         (Generous, "test_no_more_hits_than_asked_for", ()),
         (Halfway, "test_a_cancelled_add_leaves_all_or_nothing", ()),
-        (TrimmedBare, "test_a_trim_loses_nothing", ()),
+        (TrimmedBare, "test_a_trim_changes_no_search", ()),
+        (TrimmedBare, "test_a_trim_loses_no_document", ()),
     ],
 )
 def test_a_broken_retriever_is_found(broken: Any, test: str, args: tuple[str, ...], tmp_path: Path) -> None:
     """Tenants, ranking, being kept, texts, limits, half-added documents and trims are looked at."""
     fails(RetrieverContract, broken, test, tmp_path, *args)
+
+
+def test_a_retriever_fails_for_what_it_does(tmp_path: Path) -> None:
+    """One that ranks by all documents fails the test of that, in short values, and no test of trims."""
+    shown = fails(RetrieverContract, Global, "test_other_documents_change_no_ranking", tmp_path)
+
+    assert re.search(r"\('doc_\w{8}', \d, [\d.]+\) != \('doc_\w{8}', \d, [\d.]+\)", shown)
+    assert "Chunk(" not in shown
+    for test in ("test_a_trim_changes_no_search", "test_a_trim_loses_no_document"):
+        try_on(RetrieverContract, Global, test, tmp_path)
 
 
 class Moody(ContextSampler):

@@ -14,7 +14,9 @@ from __future__ import annotations
 import pytest
 
 _KINDS = ("backend", "embedder", "processor", "retriever", "sampler", "synthesizer")
-pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in (*_KINDS, "contract", "watching")))
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{module}" for module in (*_KINDS, "comparing", "contract", "watching"))
+)
 
 from openkimi.testing.contracts.backend import BackendContract  # noqa: E402 - asserts explain themselves
 from openkimi.testing.contracts.contract import Contract, promise  # noqa: E402
