@@ -99,6 +99,9 @@ class _Backend(_Held[Backend], BackendWrapper):
         _Held.__init__(self, backend, origin)
         if (given := promises.no_names(backend.features)) is not None:
             raise origin.broke("features", "be a set of names", given)
+        at_once = backend.concurrency
+        if at_once is not None and ((given := promises.no_count(at_once)) is not None or not at_once):
+            raise origin.broke("concurrency", "be a number of requests or None", given or "0")
         BackendWrapper.__init__(self, backend)
 
     @property

@@ -498,6 +498,19 @@ def test_a_component_is_held_once_and_noted_wherever_its_plugin_is_listed(held: 
     assert [entry["event"] for entry in logged] == ["contract_broken"]
 
 
+@pytest.mark.parametrize("at_once", [0, "4", 1.5])
+async def test_a_number_of_requests_at_once_that_is_none_ends_the_start(held: Any, at_once: Any) -> None:
+    """It is named before a request would meet it."""
+    plugin = held()
+    plugin.backend.concurrency = at_once
+    engine = KimiEngine(plugins=[plugin], llm_config={"type": "held"})
+
+    with pytest.raises(
+        BackendError, match="ScriptedBackend.concurrency must be a number of requests or None"
+    ):
+        await engine.open()
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_held_component_has_no_member_of_its_contract_from_the_contract_itself(role: Role) -> None:
     """A default of the contract would hide what the component has in its place."""
