@@ -19,6 +19,7 @@ from openkimi import (
     BackendError,
     BackendWrapper,
     ConfigError,
+    ContextSampler,
     Delta,
     Hit,
     KimiEngine,
@@ -40,7 +41,7 @@ from openkimi.owning import Owners
 from openkimi.patience import within
 from openkimi.plugins import load_plugins
 from openkimi.providers import ROLES, Role
-from openkimi.testing import InMemoryRetriever, cut
+from openkimi.testing import HashingEmbedder, InMemoryRetriever, cut
 from openkimi.watching import Watch
 
 
@@ -496,6 +497,22 @@ def test_a_component_is_held_once_and_noted_wherever_its_plugin_is_listed(held: 
     assert backend.what_no_contract_has == 7
     assert ["must be a number of tokens, not -1" in str(report.reason) for report in reports] == [True, True]
     assert [entry["event"] for entry in logged] == ["contract_broken"]
+
+
+def test_a_component_of_two_roles_is_held_to_the_contract_of_each(held: Any) -> None:
+    """One object may do the work of two, which does not make it known once and for both."""
+
+    class Both(HashingEmbedder, ContextSampler):
+        def sample(self, hits: Any, n: int, *, seed: int) -> Any:
+            return None
+
+    config, both, holder = build_config({}), Both(), Holder()
+    embedder = holder.hold(both, "embedder", config.embedder.provider, "embedder.type")
+    sampler = holder.hold(both, "sampler", config.sampler.provider, "mpr.sampling")
+
+    assert embedder.dimensions == both.dimensions
+    with pytest.raises(PluginError, match=r"^mpr.sampling: .*Both.sample must return a list of 2 orders"):
+        sampler.sample([], 2, seed=0)
 
 
 @pytest.mark.parametrize("at_once", [0, "4", 1.5])
