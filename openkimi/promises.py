@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, get_args
 
@@ -171,10 +171,10 @@ def no_synthesis(made: Any) -> str | None:
     except TypeError:
         return f"one with the agreement {kind_of(made.agreement)}"
     try:
-        tuple(map(int, made.dissenting))
+        numbers = isinstance(made.dissenting, Collection) and tuple(map(int, made.dissenting))
     except (TypeError, ValueError):
-        return f"one whose dissenting are {kind_of(made.dissenting)}"
-    return None
+        numbers = False
+    return f"one whose dissenting are {kind_of(made.dissenting)}" if numbers is False else None
 
 
 def no_names(names: object) -> str | None:
