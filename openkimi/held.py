@@ -280,12 +280,16 @@ class _Steps(AsyncIterator[Delta]):
             if not self._ended:
                 self.origin.lacked(self.method, "end with a Delta that has a finish_reason")
             raise
+        except BaseException:
+            self._ended = True
+            raise
         if (given := promises.no_delta(delta)) is not None:
             raise self.origin.broke(self.method, _DELTAS, given)
         self._ended = self._ended or delta.finish_reason is not None
         return delta
 
     async def aclose(self) -> None:
+        self._ended = True
         if inspect.iscoroutine(self._made):
             self._made.close()
         elif hasattr(self._made, "aclose"):

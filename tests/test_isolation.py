@@ -23,8 +23,10 @@ from openkimi import (
     ConfigError,
     ContextSampler,
     Delta,
+    GenerateRequest,
     Hit,
     KimiEngine,
+    Message,
     PluginError,
     Provider,
     Query,
@@ -479,6 +481,26 @@ async def test_an_answer_without_a_finish_reason_is_noted_and_goes_on(held: Any)
     report = next(report for report in engine.config.plugins.reports if report.name == "Held")
 
     assert "Endless.generate must end with a Delta that has a finish_reason" in (report.reason or "")
+
+
+@pytest.mark.parametrize("spoil", ["close", "cancel"])
+async def test_an_answer_that_was_not_let_end_lacks_nothing(held: Any, spoil: str) -> None:
+    """Whoever reads on after it was closed or cancelled finds no more, which is not the backend's fault."""
+    plugin, report = held(delay=30), PluginReport(name="ours", module="ours")
+    origin = Origin("llm.type", "backend", "ours", plugin.backend, lambda: [report])
+    asked = GenerateRequest(messages=(Message(role="user", content="Hello?"),), max_tokens=9)
+    answer = hold(plugin.backend, "backend", origin).generate(asked)
+
+    if spoil == "close":
+        await answer.aclose()
+    else:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(answer), 0.01)
+    with pytest.raises(StopAsyncIteration):
+        await anext(answer)
+    await answer.aclose()
+
+    assert report.reason is None
 
 
 def test_a_component_is_held_once_and_noted_wherever_its_plugin_is_listed(held: Any) -> None:
