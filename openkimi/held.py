@@ -65,7 +65,14 @@ def waited_for(error: BaseException) -> tuple[Origin, str] | None:
 
 
 class _Held(Generic[C]):
-    """Is like the ``component`` in what its contract does not speak of, too, such as further methods."""
+    """Is like the ``component`` in what its contract does not speak of, too, such as further methods.
+
+    It is one of its class, too, for a plugin that wants its own embedder or looks for the model it knows.
+    """
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self.component)
 
     def __init__(self, component: C, origin: Origin) -> None:
         self.component = component
