@@ -9,6 +9,7 @@ from contextvars import ContextVar
 import structlog
 
 from openkimi.errors import OpenKimiError
+from openkimi.held import raised_in
 from openkimi.origin import Origin
 from openkimi.raised import kind_of_error
 from openkimi.receipt import Degraded, OptionalStage
@@ -42,8 +43,11 @@ def leave_out(stage: OptionalStage, component: object, method: str, error: Excep
 
 
 def blame(component: object, method: str, error: Exception) -> str:
-    """Note on a component's plugin that a method failed, and say how, with nothing of a text in it."""
-    origin = getattr(component, "origin", None)
+    """Note on a component's plugin that a method failed, and say how, with nothing of a text in it.
+
+    What comes out of another component that the method asked, such as the model, is that one's.
+    """
+    origin, method = raised_in(error) or (getattr(component, "origin", None), method)
     if isinstance(origin, Origin):
         origin.raised(method, error)
     if isinstance(error, OpenKimiError):

@@ -65,7 +65,14 @@ def waited_for(error: BaseException) -> tuple[Origin, str] | None:
 
 
 class _Held(Generic[C]):
-    """Is like the ``component`` in what its contract does not speak of, too, such as further methods."""
+    """Is like the ``component`` in what its contract does not speak of, too, such as further methods.
+
+    It is one of its class, too, for a plugin that wants its own embedder or looks for the model it knows.
+    """
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self.component)
 
     def __init__(self, component: C, origin: Origin) -> None:
         self.component = component
@@ -280,12 +287,16 @@ class _Steps(AsyncIterator[Delta]):
             if not self._ended:
                 self.origin.lacked(self.method, "end with a Delta that has a finish_reason")
             raise
+        except BaseException:
+            self._ended = True
+            raise
         if (given := promises.no_delta(delta)) is not None:
             raise self.origin.broke(self.method, _DELTAS, given)
         self._ended = self._ended or delta.finish_reason is not None
         return delta
 
     async def aclose(self) -> None:
+        self._ended = True
         if inspect.iscoroutine(self._made):
             self._made.close()
         elif hasattr(self._made, "aclose"):

@@ -16,7 +16,7 @@ class Holder:
 
     def __init__(self) -> None:
         self._plugins = WeakSet[Plugins]()
-        self._held = WeakValueDictionary[int, Any]()
+        self._held = WeakValueDictionary[tuple[Role, int], Any]()
 
     def serve(self, plugins: Plugins) -> None:
         """Note on the plugins of this list, too, for as long as it lives."""
@@ -25,12 +25,13 @@ class Holder:
     def hold(self, component: Any, role: Role, provider: Provider[Any], where: str) -> Any:
         """Return the component that gives what another one does, as long as it is what it must be.
 
-        The same one has the same: what is opened for it is found by it.
+        The same one has the same in a role: what is opened for it is found by it.
         """
-        held = self._held.get(id(component))
+        key = (role, id(component))
+        held = self._held.get(key)
         if held is None:
             origin = Origin(where, role, provider.kind, component, lambda: self._reports(role, provider))
-            held = self._held[id(component)] = hold(component, role, origin)
+            held = self._held[key] = hold(component, role, origin)
         return held
 
     def _reports(self, role: Role, provider: Provider[Any]) -> list[PluginReport]:

@@ -23,7 +23,8 @@ PROJECT = "openkimi"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-PUBLIC = {"openkimi_public": True}
+IS_PUBLIC = "openkimi_public"
+PUBLIC = {IS_PUBLIC: True}
 """The ``opt`` of a route that is to need no key, where ``plugins.public`` of the config names its plugin."""
 
 

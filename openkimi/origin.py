@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from weakref import ref
 
 import structlog
 
@@ -43,7 +44,7 @@ class Origin:
         self._reports = reports
         self._remedy = f"tell the plugin's author, or {instead or f'choose another {where}'}"
         self._told = set[str]()
-        self._last: OpenKimiError | None = None
+        self._last: Callable[[], OpenKimiError | None] = lambda: None
 
     @property
     def described(self) -> str:
@@ -59,10 +60,11 @@ class Origin:
         what = f"{self.name}.{method} must {promised}, not {given}"
         self._note("contract_broken", what)
         kind = BackendError if self.role in _OF_THE_MODEL else PluginError
-        self._last = kind(
+        error = kind(
             f"{self.where}: the {self.role} '{self.kind}' breaks its contract: {what}; {self._remedy}"
         )
-        return self._last
+        self._last = ref(error)
+        return error
 
     def lacked(self, method: str, promised: str, given: str = "") -> None:
         """Note on the plugin that a method lacked something that can be made up for."""
@@ -81,7 +83,7 @@ class Origin:
         That a model or a server behind it failed is not the plugin's fault.
         """
         if isinstance(error, PluginError):
-            if error is not self._last:
+            if error is not self._last():
                 self._note("contract_broken", f"{self.name}.{method}: {error.message}")
         elif not isinstance(error, OpenKimiError):
             what = f"{self.name}.{method} raised {kind_of_error(error)} at a request"
@@ -92,7 +94,7 @@ class Origin:
         remedy = remedy or self._remedy
         key, what, reports = _NUMBER.sub("", what), f"{self.where}: {what}", list(self._reports())
         for report in reports:
-            report.reason, report.remedy = f"{what}, at {at}" if at else what, remedy
+            report.note(f"{what}, at {at}" if at else what, remedy)
         if key not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(key)
             plugin, place = next((report.name for report in reports), None), {"at": at} if at else {}

@@ -31,7 +31,7 @@ class Owners:
             report = self._reports.get(_top(str(frame.f_globals.get("__name__", ""))))
             if report is not None:
                 at = f"{frame.f_code.co_filename}:{line}"
-                report.reason, report.remedy = f"{what}, at {at}", remedy
+                report.note(f"{what}, at {at}", remedy)
                 log.warning(event, plugin=report.name, what=what, at=at, remedy=remedy)
                 return True
         return False

@@ -84,6 +84,11 @@ class PluginReport(msgspec.Struct, kw_only=True):
         for routes in (self.routes, self.public, self.asks_public):
             routes.clear()
 
+    def note(self, reason: str, remedy: str) -> None:
+        """Note what the plugin did wrong while it is in use; why it failed is not told any less for that."""
+        if self.state != "failed":
+            self.reason, self.remedy = reason, remedy
+
     @property
     def own_name(self) -> str:
         """What names the plugin and no other."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, get_args
 
@@ -170,9 +170,7 @@ def no_synthesis(made: Any) -> str | None:
             return f"one with the agreement {made.agreement}"
     except TypeError:
         return f"one with the agreement {kind_of(made.agreement)}"
-    try:
-        tuple(map(int, made.dissenting))
-    except (TypeError, ValueError):
+    if not _are_numbers(made.dissenting):
         return f"one whose dissenting are {kind_of(made.dissenting)}"
     return None
 
@@ -209,6 +207,17 @@ def _passages(hits: Iterable[Hit]) -> set[tuple[str, Chunk]]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, float | int) and math.isfinite(value)
+
+
+def _are_numbers(values: object) -> bool:
+    """Tell whether values are whole numbers that can be read again after this look at them."""
+    if not isinstance(values, Collection):
+        return False
+    try:
+        tuple(map(int, values))
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _number(value: object) -> str:

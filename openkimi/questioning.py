@@ -17,6 +17,7 @@ _QUOTED = re.compile(
         for begin, end in ('""', "“”", "‘’", "「」", "『』", "《》", "``")
     )
 )
+_BLANKS = re.compile(r"[^\S\n]+")
 _SENTENCE_END = re.compile(r"(?<=[?？!！。；;\n])|(?<=\.)\s")
 
 
@@ -27,7 +28,8 @@ def is_question(text: str) -> bool:
     such request among questions is enough, and what is quoted asks nothing.
     """
     unquoted = _QUOTED.sub(" ", text)
-    text = unquoted if re.search(r"\w", unquoted) else text
+    # Patterns that begin with blanks would be tried at each of a long run of them.
+    text = _BLANKS.sub(" ", unquoted if re.search(r"\w", unquoted) else text)
     sentences = [sentence for part in _SENTENCE_END.split(text) if (sentence := part.strip())]
     asks = any(english.asks(sentence) or chinese.asks(sentence) for sentence in sentences)
     return asks and not any(english.requests(each) or chinese.requests(each) for each in sentences)

@@ -64,10 +64,13 @@ class Reranker:
         known = self._known  # a trim meanwhile puts another one in its place
         loop = asyncio.get_running_loop()
         end = loop.time() + self._seconds
+        limit = asyncio.timeout_at(end)
         try:
-            async with asyncio.timeout_at(end):
+            async with limit:
                 [vector] = await self.embedder.embed([question], input_type="query")
         except TimeoutError:
+            if not limit.expired():  # it is the embedder's own
+                raise
             return {}
         missing = {hit.chunk.key: hit.chunk.text for hit in hits if hit.chunk.key not in known}
         await self._embed(missing, known, end)
@@ -84,8 +87,9 @@ class Reranker:
         """Embed one text, and then as many at once as the time that it took promises to be possible."""
         loop = asyncio.get_running_loop()
         waiting, count = iter(texts.items()), 1
+        limit = asyncio.timeout_at(end)
         try:
-            async with asyncio.timeout_at(end):
+            async with limit:
                 while batch := list(itertools.islice(waiting, count)):
                     began = loop.time()
                     vectors = await self.embedder.embed([text for _, text in batch])
@@ -94,4 +98,6 @@ class Reranker:
                     each = max(1e-6, (loop.time() - began) / len(batch))
                     count = max(1, int(_SHARE * (end - loop.time()) / each))
         except TimeoutError:
+            if not limit.expired():
+                raise
             log.debug("reranked_in_part")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Container, Iterator
+from http.client import HTTPException
 from typing import Literal, TypeVar
 
 import msgspec
@@ -18,6 +19,8 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - it is looked for, not
 _SECONDS = 2
 _LARGEST = 1 << 20
 _NEEDS_KEY = frozenset({401, 403})
+_NO_GATEWAY = (OSError, HTTPException, msgspec.MsgspecError)
+"""What is raised where something else answers, which may not speak HTTP."""
 
 
 class _Health(msgspec.Struct, frozen=True):
@@ -39,7 +42,7 @@ def release_at(server: ServerSection) -> str | None:
     """Tell which OpenKimi answers at an address, None where it is something else."""
     try:
         return _get(server, "/health/live", _Health).version
-    except (OSError, msgspec.MsgspecError):
+    except _NO_GATEWAY:
         return None
 
 
@@ -54,7 +57,7 @@ def faults_at(server: ServerSection, known: Container[tuple[str, str | None]]) -
         if error.code in _NEEDS_KEY:
             says = "a key is needed to be told of them"
             yield Finding(what="plugins at work", says=says, remedy="ask GET /v1/plugins with one")
-    except (OSError, msgspec.MsgspecError):
+    except _NO_GATEWAY:
         return
     else:
         for plugin in plugins:

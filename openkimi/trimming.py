@@ -47,7 +47,9 @@ async def _trim(part: Trims) -> None:
     try:
         async with asyncio.timeout(_MOST_SECONDS):
             await part.trim()
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
         # What the error says may quote a text.
         kind = type(getattr(part, "component", part))
         log.warning(
@@ -57,6 +59,12 @@ async def _trim(part: Trims) -> None:
             reason=type(error).__name__,
         )
         log.debug("not_trimmed_because", exc_info=error)
+
+
+def _is_cancelled() -> bool:
+    """Tell whether this task is, and not just something that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class Trimming:

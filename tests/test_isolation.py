@@ -1,6 +1,7 @@
 """A plugin that misbehaves is named with a remedy, and the others go on."""
 
 import asyncio
+import gc
 import sqlite3
 import sys
 import threading
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import pytest
 import structlog
@@ -19,9 +21,12 @@ from openkimi import (
     BackendError,
     BackendWrapper,
     ConfigError,
+    ContextSampler,
     Delta,
+    GenerateRequest,
     Hit,
     KimiEngine,
+    Message,
     PluginError,
     Provider,
     Query,
@@ -32,16 +37,18 @@ from openkimi.api.errors import failure_of
 from openkimi.assembly import CONTRACTS
 from openkimi.components import Components
 from openkimi.config import build_config
+from openkimi.degrading import blame
 from openkimi.errors import OpeningError
 from openkimi.held import hold
 from openkimi.holding import Holder
 from openkimi.origin import Origin
 from openkimi.owning import Owners
 from openkimi.patience import within
-from openkimi.plugins import load_plugins
+from openkimi.plugins import PluginReport, load_plugins
 from openkimi.providers import ROLES, Role
-from openkimi.testing import InMemoryRetriever, cut
+from openkimi.testing import HashingEmbedder, InMemoryRetriever, cut
 from openkimi.watching import Watch
+from openkimi_scripted import ScriptedBackend
 
 
 @pytest.fixture
@@ -146,7 +153,9 @@ def test_what_a_function_raises_in_its_thread_is_raised_here() -> None:
 
 def test_a_module_that_is_being_imported_is_taken_as_it_is(module: Path, impatient: None) -> None:
     """A program may name itself in plugins.load while it makes its engine: nobody waits for anybody."""
-    code = "from openkimi.plugins import load_plugins\nfound = load_plugins(load=['made_itself'])"
+    code = (
+        "from openkimi.plugins import PluginReport, load_plugins\nfound = load_plugins(load=['made_itself'])"
+    )
     (module / "made_itself.py").write_text(code)
 
     import made_itself  # type: ignore[import-not-found]
@@ -475,6 +484,26 @@ async def test_an_answer_without_a_finish_reason_is_noted_and_goes_on(held: Any)
     assert "Endless.generate must end with a Delta that has a finish_reason" in (report.reason or "")
 
 
+@pytest.mark.parametrize("spoil", ["close", "cancel"])
+async def test_an_answer_that_was_not_let_end_lacks_nothing(held: Any, spoil: str) -> None:
+    """Whoever reads on after it was closed or cancelled finds no more, which is not the backend's fault."""
+    plugin, report = held(delay=30), PluginReport(name="ours", module="ours")
+    origin = Origin("llm.type", "backend", "ours", plugin.backend, lambda: [report])
+    asked = GenerateRequest(messages=(Message(role="user", content="Hello?"),), max_tokens=9)
+    answer = hold(plugin.backend, "backend", origin).generate(asked)
+
+    if spoil == "close":
+        await answer.aclose()
+    else:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(answer), 0.01)
+    with pytest.raises(StopAsyncIteration):
+        await anext(answer)
+    await answer.aclose()
+
+    assert report.reason is None
+
+
 def test_a_component_is_held_once_and_noted_wherever_its_plugin_is_listed(held: Any) -> None:
     """What is opened for it finds it again after a reload, which makes lists and providers of its own."""
     plugin, holder = held(), Holder()
@@ -485,6 +514,7 @@ def test_a_component_is_held_once_and_noted_wherever_its_plugin_is_listed(held: 
         holder.hold(plugin.backend, "backend", config.backend.provider, "llm.type")
         for config in (before, before, after)
     )
+    is_one = isinstance(backend, ScriptedBackend)
     plugin.backend._options = SimpleNamespace(context_length=-1)
     plugin.backend.what_no_contract_has = 7
 
@@ -493,9 +523,86 @@ def test_a_component_is_held_once_and_noted_wherever_its_plugin_is_listed(held: 
     reports = [next(r for r in c.plugins.reports if r.name == "Held") for c in (before, after)]
 
     assert all(one is backend for one in again)
-    assert backend.what_no_contract_has == 7
+    assert (is_one, backend.what_no_contract_has) == (True, 7)
     assert ["must be a number of tokens, not -1" in str(report.reason) for report in reports] == [True, True]
     assert [entry["event"] for entry in logged] == ["contract_broken"]
+
+
+def test_an_error_that_was_told_is_let_go_of(held: Any) -> None:
+    """Its traceback holds what a request had in hand, which is not to stay as long as the component does."""
+    origin = Origin("here", "sampler", "ours", object(), list)
+
+    def broken() -> Any:
+        class Text(str):
+            """A text that can be watched."""
+
+        text = Text("a secret of the caller")
+        try:
+            raise origin.broke("sample", "return a list", "None")
+        except PluginError as error:
+            origin.raised("sample", error)
+        return ref(text)
+
+    with structlog.testing.capture_logs() as logged:
+        text = broken()
+    gc.collect()
+
+    assert text() is None
+    assert len(logged) == 1
+
+
+async def test_what_the_model_raises_is_not_the_synthesizers(held: Any) -> None:
+    """A component that asks another one, which fails, is not blamed for that."""
+
+    class Failing(BackendWrapper):
+        async def generate(self, request: Any) -> AsyncIterator[Delta]:
+            raise ValueError("a secret of the caller")
+            yield
+
+    class Asking(Synthesizer):
+        async def synthesize(self, question: str, candidates: Any, generate: Any) -> Any:
+            return [delta async for delta in generate(())]
+
+    model, asking = (PluginReport(name=name, module=name) for name in ("model", "asking"))
+    failing = Failing(held().backend)
+    backend = hold(failing, "backend", Origin("llm.type", "backend", "model", failing, lambda: [model]))
+    origin = Origin("mpr.synthesis", "synthesizer", "asking", Asking(), lambda: [asking])
+    synthesizer = hold(Asking(), "synthesizer", origin)
+
+    with pytest.raises(ValueError, match="secret") as raised:
+        await synthesizer.synthesize("?", (), backend.generate)
+    said = blame(synthesizer, "synthesize", raised.value)
+
+    assert said.endswith("Failing.generate raised ValueError")
+    assert asking.reason is None
+    assert "Failing.generate raised ValueError at a request" in (model.reason or "")
+
+
+def test_a_plugin_that_failed_keeps_its_reason() -> None:
+    """What its component, which is still in use, does wrong later is the lesser matter."""
+    report = PluginReport(name="ours", module="ours")
+    report.fail(RuntimeError("no luck"), hook="lifespan")
+
+    with structlog.testing.capture_logs() as logged:
+        Origin("here", "embedder", "ours", object(), lambda: [report]).lacked("embed", "be quick")
+
+    assert (report.reason, len(logged)) == ("lifespan: RuntimeError: no luck", 1)
+
+
+def test_a_component_of_two_roles_is_held_to_the_contract_of_each(held: Any) -> None:
+    """One object may do the work of two, which does not make it known once and for both."""
+
+    class Both(HashingEmbedder, ContextSampler):
+        def sample(self, hits: Any, n: int, *, seed: int) -> Any:
+            return None
+
+    config, both, holder = build_config({}), Both(), Holder()
+    embedder = holder.hold(both, "embedder", config.embedder.provider, "embedder.type")
+    sampler = holder.hold(both, "sampler", config.sampler.provider, "mpr.sampling")
+
+    assert embedder.dimensions == both.dimensions
+    with pytest.raises(PluginError, match=r"^mpr.sampling: .*Both.sample must return a list of 2 orders"):
+        sampler.sample([], 2, seed=0)
 
 
 @pytest.mark.parametrize("at_once", [0, "4", 1.5])

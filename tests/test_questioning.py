@@ -129,12 +129,13 @@ def test_a_question_is_told_from_what_no_text_could_state(expected: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["when you ", "if it, ", "how can it ", '"', "“", "give me a ", "请给我一", "吗，"]
+    "text", ["when you ", "if it, ", "how can it ", '"', "“", "give me a ", "请给我一", "吗，", "   "]
 )
 def test_it_is_told_of_a_long_text_at_once(text: str) -> None:
     """No text makes the expressions try all ways to part it."""
     began = time.thread_time()
 
     is_question(text * 20_000)
+    is_question(f"When did{text * 20_000}x?")
 
     assert time.thread_time() - began < 2

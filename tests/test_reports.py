@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -235,6 +236,24 @@ def test_what_is_broken_ends_with_1_and_says_what_to_do(nowhere: Path) -> None:
     broken = [each["what"] for each in json.loads(as_json.stdout) if each["state"] == "broken"]
     assert broken == [f"address 127.0.0.1:{taken_port(path)}"]
     assert run("doctor", "-c", write(nowhere / "d.json", llm={"type": "nope"})).exit_code == 1
+
+
+def test_an_address_where_something_else_than_http_is_spoken_is_in_use(nowhere: Path) -> None:
+    """What answers there need not be a web server, as where the port is that of SSH."""
+
+    def greet() -> None:
+        connection, _ = taken.accept()
+        with connection:
+            connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        greeting = threading.Thread(target=greet)
+        greeting.start()
+        found = findings(write(nowhere / "c.json", server={"port": port}))
+        greeting.join()
+
+    assert "choose another server.port" in str(found[f"address 127.0.0.1:{port}"].remedy)
 
 
 def taken_port(path: str) -> int:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import pytest
 
 from openkimi import BackendError, Chunk, Embedder, Hit, Vectors
+from openkimi.degrading import gathering
 from openkimi.reranking import Reranker
 
 
@@ -30,12 +32,18 @@ class Counting(Embedder):
 
 
 class Failing(Counting):
-    """Fails."""
+    """Fails at what is of a type: at questions, or at documents."""
+
+    def __init__(self, error: Exception, at: str = "query") -> None:
+        super().__init__()
+        self.error, self.at = error, at
 
     async def embed(
         self, texts: Sequence[str], *, input_type: Literal["query", "document"] = "document"
     ) -> Vectors:
-        raise BackendError("the server is gone")
+        if input_type == self.at:
+            raise self.error
+        return await super().embed(texts, input_type=input_type)
 
 
 def hits(count: int, apples: Sequence[int] = ()) -> list[Hit]:
@@ -115,8 +123,12 @@ async def test_time_is_kept() -> None:
     assert len(embedder.embedded) == len(set(embedder.embedded)) > first
 
 
-async def test_a_failing_embedder_changes_nothing() -> None:
-    """Without the reranker the order is that of the search."""
+@pytest.mark.parametrize("at", ["query", "document"])
+@pytest.mark.parametrize("error", [BackendError("the server is gone"), TimeoutError()], ids=["error", "time"])
+async def test_a_failing_embedder_changes_nothing(error: Exception, at: str) -> None:
+    """Without the reranker the order is that of the search, and it is told that it was left out."""
     before = hits(10)
 
-    assert await Reranker(Failing(), milliseconds=1000).rerank("apple", before) == before
+    with gathering() as degraded:
+        assert await Reranker(Failing(error, at), milliseconds=1000).rerank("apple", before) == before
+    assert [each.stage for each in degraded] == ["reranker"]

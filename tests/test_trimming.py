@@ -164,6 +164,31 @@ async def test_one_part_that_fails_at_it_does_not_stop_the_others(held: Any) -> 
     assert trimmed == ["retriever"]
 
 
+async def test_one_part_that_cancels_itself_does_not_stop_the_others(held: Any) -> None:
+    """What it waits for may be cancelled, and its caller, which is to trim again, is not; else it is."""
+    plugin, asked = held(), asyncio.Event()
+
+    async def cancel() -> None:
+        raise asyncio.CancelledError
+
+    async def wait() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    plugin.backend.trim = cancel
+    engine = KimiEngine(plugins=[plugin], llm_config={"type": "held"})
+    async with engine:
+        await engine.trim()
+        plugin.backend.trim = wait
+        trimming = asyncio.create_task(engine.trim())
+        await asked.wait()
+        trimming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trimming
+
+    assert engine.statistics.trims == 1
+
+
 async def test_an_engine_that_is_not_open_has_nothing_to_trim(held: Any) -> None:
     """Trimming loads no model."""
     plugin = held()

@@ -15,7 +15,7 @@ from openkimi.api.gate import Gate
 from openkimi.api.gateway import Gateway
 from openkimi.api.request_id import RequestIdMiddleware
 from openkimi.errors import BackendUnavailable, PluginError
-from openkimi.hookspecs import PUBLIC
+from openkimi.hookspecs import IS_PUBLIC
 from openkimi.plugins import PluginReport
 
 
@@ -68,7 +68,7 @@ def _is_allowed(gateway: Gateway, report: PluginReport) -> bool:
 
 
 def _is_public(handler: BaseRouteHandler) -> bool:
-    return any(handler.opt.get(name) for name in PUBLIC)
+    return bool(handler.opt.get(IS_PUBLIC))
 
 
 def _checked(offered: object) -> Any:

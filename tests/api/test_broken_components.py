@@ -216,6 +216,7 @@ LEFT_OUT = [
     ("synthesizer", "synthesize", raising, "raised ValueError"),
     ("synthesizer", "synthesize", lambda synthesis: SECRET, "an openkimi.Synthesis, not str"),
     ("synthesizer", "synthesize", made(agreement="high"), "not one with the agreement str"),
+    ("synthesizer", "synthesize", made(dissenting=iter([1])), "one whose dissenting are list_iterator"),
     ("synthesizer", "synthesize", made(answer=SECRET), "async def and yield, not str"),
     ("synthesizer", "synthesize", lambda synthesis: Synthesis(answer=said(None)), "content NoneType"),
     ("reranker", "embed", raising, "raised ValueError"),

@@ -153,6 +153,23 @@ async def test_a_route_is_public_where_the_config_allows_its_plugin_that(engine:
     assert len(report.routes) == 3
 
 
+async def test_only_the_mark_opens_a_route(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a plugin writes into the mark, by mistake, opens no route that has that instead."""
+    monkeypatch.setitem(PUBLIC, "cached", True)
+
+    @get("/cached", opt={"cached": True})
+    async def cached() -> str:
+        return "cached"
+
+    async with (
+        client(
+            create_app(engine(plugin(register_routes=lambda app: [cached]), **keyed(public=["ours"])))
+        ) as http,
+        http.get("/plugins/ours/cached") as response,
+    ):
+        assert response.status == 401
+
+
 async def test_a_public_route_is_nobodys_and_has_the_limits_of_addresses(engine: Any) -> None:
     """No key is looked at, and what strangers use up is not taken from the callers with keys."""
     kimi = engine(plugin(register_routes=lambda app: [who, health]), **keyed(public=["ours"]))
