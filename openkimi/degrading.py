@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 import structlog
 
-from openkimi.errors import OpenKimiError
+from openkimi.errors import BackendError, OpenKimiError
 from openkimi.held import raised_in
 from openkimi.origin import Origin
 from openkimi.raised import kind_of_error
@@ -33,7 +33,8 @@ def gathering() -> Iterator[list[Degraded]]:
 def leave_out(stage: OptionalStage, component: object, method: str, error: Exception) -> Degraded:
     """Note on a component's plugin, in the log and for the receipt that its stage failed."""
     reason = blame(component, method, error)
-    log.warning("stage_left_out", stage=stage, reason=reason)
+    told = kind_of_error(error) if isinstance(error, BackendError) else reason
+    log.warning("stage_left_out", stage=stage, reason=told)
     log.debug("stage_left_out_because", stage=stage, exc_info=error)
     degraded = Degraded(stage=stage, reason=reason)
     gathered = _gathered.get()

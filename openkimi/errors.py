@@ -34,6 +34,11 @@ class OpenKimiError(Exception):
         super().__init__(message)
         self.message = message
 
+    @property
+    def for_log(self) -> str:
+        """What a log may hold above level debug: nothing that could quote a caller's text or key."""
+        return self.message
+
 
 class ConfigError(OpenKimiError):
     """The configuration is wrong."""
@@ -134,6 +139,11 @@ class UpstreamError(BackendError):
         self.param = param
         self.code = code
         self.retry_after = retry_after
+
+    @property
+    def for_log(self) -> str:
+        """The status alone: a server's own words may quote what it was sent."""
+        return f"the server behind it answered with status {self.status}"
 
 
 class StorageError(OpenKimiError):

@@ -87,7 +87,7 @@ class Refreshing:
                 self._refreshed((tenant, document_id))
                 log.info("document_refreshed", document=document_id)
         except OpenKimiError as error:
-            log.warning("document_not_refreshed", document=document_id, error=error.message)
+            log.warning("document_not_refreshed", document=document_id, error=error.for_log)
         except Exception:
             log.exception("document_not_refreshed", document=document_id)
 

@@ -47,7 +47,7 @@ class Embedding:
         try:
             vector = (await self._first(lambda: self._embedder.embed([text], input_type="query")))[0]
         except OpenKimiError as error:
-            log.warning("question_not_embedded", error=error.message)
+            log.warning("question_not_embedded", error=error.for_log)
             return None
         return vector if np.any(vector) else None
 

@@ -86,7 +86,7 @@ class Filling:
             except OpenKimiError as error:
                 if await self._is_gone(entry):
                     return
-                log.warning("vectors_failed", document=entry.id, retry_in=pause, error=error.message)
+                log.warning("vectors_failed", document=entry.id, retry_in=pause, error=error.for_log)
                 settled.set()
             if pause is not None:
                 await asyncio.sleep(pause)

@@ -110,6 +110,6 @@ async def _by_new_vectors(
     except LANCE_ERRORS:
         return {}
     except OpenKimiError as error:
-        log.warning("passages_not_embedded", error=error.message)
+        log.warning("passages_not_embedded", error=error.for_log)
         return {}
     return {ordinal: float(np.dot(each, vector)) for ordinal, each in found.items()}

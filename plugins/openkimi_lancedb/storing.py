@@ -192,7 +192,7 @@ class Storing:
         except StorageError:
             raise
         except OpenKimiError as error:
-            log.warning("vectors_follow", document=entry.id, error=error.message)
+            log.warning("vectors_follow", document=entry.id, error=error.for_log)
             return entry
 
     async def _publish(self, entry: Entry, sketch: Sequence[str]) -> None:

@@ -4,12 +4,15 @@ import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from openkimi import BackendError, Delta, GenerateRequest, UpstreamError
+import openkimi_lancedb
+from openkimi import BackendError, Chunk, Delta, Document, GenerateRequest, Query, UpstreamError
 from openkimi.logs import configure_logging
+from openkimi.testing import HashingEmbedder, open_component
 from openkimi_scripted import ScriptedBackend, ScriptedOptions
 
 MARK = "ZEBRAMARK"
@@ -71,4 +74,27 @@ async def test_failures_do_not_quote_the_user(
             await asyncio.sleep(0.2)
 
     assert log.getvalue()
+    assert MARK not in log.getvalue()
+
+
+async def test_a_server_that_refuses_to_embed_does_not_either(log: io.StringIO, tmp_path: Path) -> None:
+    """What it says stays out of the log of the memory, which goes on without vectors."""
+
+    class Refusing(HashingEmbedder):
+        async def embed(self, texts: Any, *, input_type: Any = "document") -> Any:
+            raise UpstreamError(f"cannot embed {texts!r}", status=400)
+
+    [provider] = openkimi_lancedb.register_retrievers()
+    async with open_component(provider, embedder=Refusing(), path=str(tmp_path)) as retriever:
+        text = f"{MARK} is a secret. " * 30
+        document = Document.of(text)
+        chunk = Chunk(
+            key=Chunk.key_of(text, (), "1"), text=text.strip(), start=0, end=len(text.strip()), ordinal=0
+        )
+        await retriever.add(document, [chunk], fingerprint="1")
+        query = Query(text=f"What is {MARK}?", document_ids=(document.id,))
+        found = await retriever.search(query)
+
+    assert [hit.chunk for hit in found] == [chunk]
+    assert "status 400" in log.getvalue()
     assert MARK not in log.getvalue()
