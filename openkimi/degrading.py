@@ -33,7 +33,7 @@ def gathering() -> Iterator[list[Degraded]]:
 def leave_out(stage: OptionalStage, component: object, method: str, error: Exception) -> Degraded:
     """Note on a component's plugin, in the log and for the receipt that its stage failed."""
     reason = blame(component, method, error)
-    told = kind_of_error(error) if isinstance(error, BackendError) else reason
+    told = type(error).__name__ if isinstance(error, BackendError) else reason  # it may quote a text
     log.warning("stage_left_out", stage=stage, reason=told)
     log.debug("stage_left_out_because", stage=stage, exc_info=error)
     degraded = Degraded(stage=stage, reason=reason)
