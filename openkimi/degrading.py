@@ -32,10 +32,10 @@ def gathering() -> Iterator[list[Degraded]]:
 
 def leave_out(stage: OptionalStage, component: object, method: str, error: Exception) -> Degraded:
     """Note on a component's plugin, in the log and for the receipt that its stage failed."""
-    reason = blame(component, method, error)
-    told = type(error).__name__ if isinstance(error, BackendError) else reason  # it may quote a text
+    told = blame(component, method, error)
     log.warning("stage_left_out", stage=stage, reason=told)
     log.debug("stage_left_out_because", stage=stage, exc_info=error)
+    reason = error.message if isinstance(error, OpenKimiError) else told
     degraded = Degraded(stage=stage, reason=reason)
     gathered = _gathered.get()
     if gathered is not None and degraded not in gathered:
@@ -51,6 +51,8 @@ def blame(component: object, method: str, error: Exception) -> str:
     origin, method = raised_in(error) or (getattr(component, "origin", None), method)
     if isinstance(origin, Origin):
         origin.raised(method, error)
+    if isinstance(error, BackendError):  # what a model or a server says may quote a text
+        return type(error).__name__
     if isinstance(error, OpenKimiError):
         return error.message
     name = origin.name if isinstance(origin, Origin) else type(component).__qualname__
