@@ -107,15 +107,15 @@ class _Backend(_Held[Backend], BackendWrapper):
         if (given := promises.no_names(backend.features)) is not None:
             raise origin.broke("features", "be a set of names", given)
         at_once = backend.concurrency
-        if at_once is not None and ((given := promises.no_count(at_once)) is not None or not at_once):
-            raise origin.broke("concurrency", "be a number of requests or None", given or "0")
+        if at_once is not None and (given := promises.no_size(at_once)) is not None:
+            raise origin.broke("concurrency", "be a number of requests or None", given)
         BackendWrapper.__init__(self, backend)
 
     @property
     def context_window(self) -> int:
         window = self.backend.context_window
-        if (given := promises.no_count(window)) is not None or not window:
-            raise self.origin.broke("context_window", "be a number of tokens", given or "0")
+        if (given := promises.no_size(window)) is not None:
+            raise self.origin.broke("context_window", "be a number of tokens", given)
         return window
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[Delta]:
@@ -138,8 +138,8 @@ class _Embedder(_Held[Embedder], Embedder):
     @property
     def dimensions(self) -> int:
         dimensions = self.component.dimensions
-        if (given := promises.no_count(dimensions)) is not None or not dimensions:
-            raise self.origin.broke("dimensions", "be the length of a vector", given or "0")
+        if (given := promises.no_size(dimensions)) is not None:
+            raise self.origin.broke("dimensions", "be the length of a vector", given)
         return dimensions
 
     @property

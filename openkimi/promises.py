@@ -31,10 +31,15 @@ def unlike(value: object, *kinds: type) -> str | None:
     return None if isinstance(value, kinds) else kind_of(value)
 
 
-def unlike_list(values: object, kind: type) -> str | None:
+def no_list(values: object) -> str | None:
+    """Look at what has to be a list or tuple; text is none."""
+    return kind_of(values) if isinstance(values, str | bytes) else unlike(values, Sequence)
+
+
+def unlike_list(values: Any, kind: type) -> str | None:
     """Look at what has to be a list or tuple with items of some type only."""
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
-        return kind_of(values)
+    if (given := no_list(values)) is not None:
+        return given
     for each in set(map(type, values)):
         if not issubclass(each, kind):
             return f"{kind_of(values)} with {each.__qualname__}"
@@ -44,6 +49,12 @@ def unlike_list(values: object, kind: type) -> str | None:
 def no_count(value: object) -> str | None:
     """Look at what has to be a whole number, 0 or more."""
     return kind_of(value) if type(value) is not int else str(value) if value < 0 else None
+
+
+def no_size(value: object) -> str | None:
+    """Look at what has to be a whole number, 1 or more."""
+    given = no_count(value)
+    return "0" if given is None and not value else given
 
 
 def no_counts(counts: Any, number: int) -> str | None:
@@ -95,8 +106,8 @@ def no_chunks_of(chunks: Any, document: Document) -> str | None:
 
 def no_hits_for(hits: Any, query: Query) -> str | None:
     """Look at what have to be hits in the documents of a query."""
-    if isinstance(hits, str | bytes) or not isinstance(hits, Sequence):
-        return kind_of(hits)
+    if (given := no_list(hits)) is not None:
+        return given
     asked = frozenset(query.document_ids)
     for hit in hits:
         if not isinstance(hit, Hit):
@@ -134,15 +145,15 @@ def tidied(hits: Sequence[Hit], query: Query) -> Sequence[Hit]:
 
 def no_orders_of(orders: Any, hits: Sequence[Hit], number: int) -> str | None:
     """Look at what have to be so many orders of some hits; scores may differ, the passages may not."""
-    if isinstance(orders, str | bytes) or not isinstance(orders, Sequence):
-        return kind_of(orders)
+    if (given := no_list(orders)) is not None:
+        return given
     if len(orders) != number:
         return str(len(orders))
-    given = set(map(id, hits))
+    known = set(map(id, hits))
     for order in orders:
         if (unlike := unlike_list(order, Hit)) is not None:
             return f"one of {unlike}"
-        if not given.issuperset(map(id, order)) and not _passages(hits) >= _passages(order):
+        if not known.issuperset(map(id, order)) and not _passages(hits) >= _passages(order):
             return "one with a Hit that was not given"
     return None
 

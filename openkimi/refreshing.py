@@ -10,6 +10,7 @@ import structlog
 
 from openkimi.contracts import Processor, Retriever
 from openkimi.documents import Document
+from openkimi.ending import end
 from openkimi.errors import OpenKimiError
 
 log = structlog.get_logger()
@@ -62,15 +63,15 @@ class Refreshing:
         """Leave a document alone, which is about to be deleted."""
         self._waiting.pop(key, None)
         if self._at_work is not None and self._at_work[0] == key:
-            await _cancel(self._at_work[1])
+            await end(self._at_work[1])
 
     async def close(self) -> None:
         """Stop; what was not done is taken up again at the next start."""
         self._waiting.clear()
         if self._at_work is not None:
-            await _cancel(self._at_work[1])
+            await end(self._at_work[1])
         if self._task is not None:
-            await _cancel(self._task)
+            await end(self._task)
 
     async def _run(self) -> None:
         while self._waiting:
@@ -104,8 +105,3 @@ class Refreshing:
             return False
         await self._retriever.add(document, chunks, fingerprint=self._processor.version, tenant=tenant)
         return True
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

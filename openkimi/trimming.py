@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from openkimi.ending import end
 from openkimi.process_memory import resident_memory
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ class Trimming:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
+            await end(task)
 
     async def _run(self) -> None:
         while True:

@@ -34,6 +34,7 @@ from openkimi.engine import KimiEngine
 from openkimi.errors import ConfigError, OpenKimiError
 from openkimi.interrupting import STATUS, raise_again
 from openkimi.logs import LEVELS, configure_logging
+from openkimi.plugins import in_one_line
 from openkimi.sections import ServerSection, TlsSection
 
 log = structlog.get_logger()
@@ -99,7 +100,7 @@ def main(
         sys.exit(STATUS)
     except Exception as error:
         log.debug("failed_because", exc_info=error)
-        click.echo(f"openkimi: {_in_one_line(error)}; --log-level debug shows where it failed", err=True)
+        click.echo(f"openkimi: {in_one_line(error)}; --log-level debug shows where it failed", err=True)
         sys.exit(1)
 
 
@@ -189,10 +190,6 @@ def _settle() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 class _Server(uvicorn.Server):
